@@ -1,0 +1,202 @@
+"""What a model is before anything is done with it: its interface, its layers, where it came from.
+
+A :class:`Document` is one model in the form of one exchange format. The format's folder derives its own class from it;
+everything above the formats sees only what stands here.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import onnx_ir as ir
+
+Dim = int | str | None
+"""A fixed size, a named dynamic dimension, or an unknown one."""
+
+Progress = Callable[[str, float], None]
+"""``progress(stage, fraction)``: told about long work, fraction in [0, 1]; raises ``Cancelled`` to stop it."""
+
+
+def silent(stage: str, fraction: float) -> None:
+    """The progress listener that listens to nothing."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, dtype and shape of a tensor.
+
+    ``dtype`` is numpy's name (``float32``, ``int64``, ``bool``) or, where numpy has none, onnx's in lower case
+    (``bfloat16``, ``string``); ``shape`` is ``None`` where even the rank is unknown.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[Dim, ...] | None
+
+    @property
+    def is_static(self) -> bool:
+        """Whether every dimension is a fixed size."""
+        return self.shape is not None and all(isinstance(dim, int) for dim in self.shape)
+
+    def describe(self) -> str:
+        """``float32[1, 3, height, 224]``; an unknown dimension is ``?``, an unknown rank ``[…]``."""
+        if self.shape is None:
+            return f"{self.dtype}[…]"
+        return f"{self.dtype}[{', '.join('?' if dim is None else str(dim) for dim in self.shape)}]"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.describe()}"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer (ONNX node, NNEF operation, MIL operation, NeuralNetwork layer) as its own format states it.
+
+    Attributes:
+        name: unique in the model; what ``Model.run(taps=[…])`` takes.
+        operator: the format's name of the operator, with its version where the format has versions (``Clip-13``).
+        inputs: names of the tensors it reads, weights included; an omitted optional input is ``""``.
+        outputs: the tensors it makes. Their names are those of the hub's values.
+        attributes: decoded attributes; large values are given by their shape only.
+        parameters: elements in the weights that it alone or with others reads.
+    """
+
+    name: str
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[TensorSpec, ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    parameters: int = 0
+
+
+@dataclass(frozen=True)
+class TensorLink:
+    """A tensor of a converted model that holds the values of a tensor of its source.
+
+    The values are equal after transposing the own tensor by ``perm`` (``None``: as it is) and reshaping it to the
+    source's shape.
+    """
+
+    source: str
+    perm: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a converted model knows of the model that it was made from.
+
+    Attributes:
+        source_format: ``onnx``, ``nnef``, ``coreml``, …
+        source_name: the source's display name.
+        layers: own layer → names of the source layers it stands for (many to many).
+        tensors: own tensor → the source tensor with the same values.
+        inputs: own input → the source's input; likewise ``outputs``. Order is that of the own interface.
+        folded: source layers that became constants.
+    """
+
+    source_format: str
+    source_name: str
+    layers: Mapping[str, tuple[str, ...]]
+    tensors: Mapping[str, TensorLink]
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+    folded: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """A deterministic text form, kept inside the written model."""
+        return json.dumps(
+            {
+                "source_format": self.source_format,
+                "source_name": self.source_name,
+                "layers": {name: list(sources) for name, sources in self.layers.items()},
+                "tensors": {
+                    name: [link.source, None if link.perm is None else list(link.perm)]
+                    for name, link in self.tensors.items()
+                },
+                "inputs": {name: _spec_to_json(spec) for name, spec in self.inputs.items()},
+                "outputs": {name: _spec_to_json(spec) for name, spec in self.outputs.items()},
+                "folded": list(self.folded),
+            },
+            ensure_ascii=True,
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Provenance | None:
+        """Read :meth:`to_json`'s form; ``None`` if it is not that (the record is a help, never a reason to fail)."""
+        try:
+            data = json.loads(text)
+            return cls(
+                source_format=str(data["source_format"]),
+                source_name=str(data["source_name"]),
+                layers={str(name): tuple(map(str, sources)) for name, sources in data["layers"].items()},
+                tensors={
+                    str(name): TensorLink(str(source), None if perm is None else tuple(map(int, perm)))
+                    for name, (source, perm) in data["tensors"].items()
+                },
+                inputs={str(name): _spec_from_json(spec) for name, spec in data["inputs"].items()},
+                outputs={str(name): _spec_from_json(spec) for name, spec in data["outputs"].items()},
+                folded=tuple(map(str, data["folded"])),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
+
+
+def _spec_to_json(spec: TensorSpec) -> list[Any]:
+    return [spec.name, spec.dtype, None if spec.shape is None else list(spec.shape)]
+
+
+def _spec_from_json(data: Sequence[Any]) -> TensorSpec:
+    name, dtype, shape = data
+    dims = None if shape is None else tuple(dim if isinstance(dim, int | str) else None for dim in shape)
+    return TensorSpec(str(name), str(dtype), dims)
+
+
+class Document(ABC):
+    """One model in the form of one exchange format.
+
+    ``inputs``, ``outputs`` and ``layers`` are stated from the format's own objects, without lowering anything, so a
+    model with an operator unknown to us can still be inspected. :meth:`hub` lowers it.
+    """
+
+    format: ClassVar[str]
+    """The format's name in the API: ``onnx``, ``nnef``, ``coreml``."""
+
+    name: str
+    """Display name, from the file or the model itself."""
+
+    origin: Path | None
+    """The file or folder it was read from, if any."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    layers: tuple[Layer, ...]
+    provenance: Provenance | None
+
+    @abstractmethod
+    def hub(self) -> ir.Model:
+        """The hub graph (cached): opset ``workbench.hub.OPSET``, functions inlined, each node stamped with its layers.
+
+        Inputs and outputs have the names, order and number of :attr:`inputs` and :attr:`outputs`; the tensors that
+        :attr:`layers` list exist under the same names wherever the lowering keeps them.
+
+        Raises:
+            ConversionError: with all refusals, if layers cannot be expressed in the hub.
+            ModelError: the model contradicts itself.
+        """
+
+    @abstractmethod
+    def write(self, path: Path) -> None:
+        """Write the model to the not yet existing ``path`` (whose suffix tells file, folder or archive).
+
+        Called with a temporary sibling by :func:`workbench.files.replacing`; never with the user's own path.
+        """
+
+    def precision_note(self) -> str:
+        """What is to be known about the arithmetic when comparing (``"float16 storage and rounding"``); or ``""``."""
+        return ""

@@ -1,0 +1,65 @@
+"""The exchange formats: one folder each, found through the ``workbench.formats`` entry points."""
+
+from __future__ import annotations
+
+import functools
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from workbench.errors import ModelError, OptionError
+from workbench.formats.base import Draft, Format, Options, Source, make_options
+
+GROUP = "workbench.formats"
+_OWN = {name: f"workbench.formats.{name}" for name in ("onnx", "nnef", "coreml")}
+
+__all__ = ["Draft", "Format", "Options", "Source", "all_formats", "format_named", "format_of", "make_options"]
+
+
+@functools.lru_cache(maxsize=1)
+def all_formats() -> dict[str, Format]:
+    """Every registered format by name, our own first.
+
+    Raises:
+        ModelError: two packages register one name.
+    """
+    found: dict[str, Format] = {name: import_module(module).FORMAT for name, module in _OWN.items()}
+    for entry in entry_points(group=GROUP):
+        if entry.value.split(":")[0] in _OWN.values():
+            continue
+        if entry.name in found:
+            raise ModelError(f"the format {entry.name!r} is registered twice; the second time by {entry.value}.")
+        found[entry.name] = entry.load()
+    return found
+
+
+def format_named(name: str) -> Format:
+    """The format of that name.
+
+    Raises:
+        OptionError: there is none; the message lists those that exist.
+    """
+    formats = all_formats()
+    if name not in formats:
+        raise OptionError(f"unknown format {name!r}; there are {', '.join(formats)}.")
+    return formats[name]
+
+
+def format_of(source: Path | object) -> Format:
+    """The format that a path's content, or an in-memory object, is of.
+
+    Raises:
+        ModelError: the path does not exist, or no format recognises it.
+    """
+    if isinstance(source, Path):
+        if not source.exists():
+            raise ModelError(f"{source}: no such file or folder.")
+        for candidate in all_formats().values():
+            if candidate.claims(source):
+                return candidate
+        known = ", ".join(suffix for candidate in all_formats().values() for suffix in candidate.suffixes)
+        raise ModelError(f"{source}: the content is of no format that is known here ({known}).")
+    for candidate in all_formats().values():
+        if candidate.adopts(source):
+            return candidate
+    raise ModelError(f"an object of type {type(source).__module__}.{type(source).__qualname__} is no model known here.")

@@ -1,0 +1,106 @@
+"""What an exchange format brings: how it is recognised, read, planned for, and written."""
+
+from __future__ import annotations
+
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from workbench.document import Document, Progress, TensorSpec
+from workbench.errors import OptionError, Refusal
+from workbench.hub import Specialized
+from workbench.lowering import Outcome
+
+AnyOptions = TypeVar("AnyOptions", bound="Options")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Conversion options that every target takes; a format derives its own class and checks its values in
+    ``__post_init__`` (raising :class:`OptionError`).
+
+    Attributes:
+        shapes: input name → sizes, for inputs with dynamic dimensions.
+    """
+
+    shapes: Mapping[str, Sequence[int]] | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a writer may know of the model that it writes: for names, provenance and messages; never for semantics."""
+
+    format: str
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class Draft(ABC):
+    """A lowered model that is not written yet: the verdicts are known, nothing is on the disk."""
+
+    outcomes: Sequence[Outcome]
+    """One for each node of the specialised graph."""
+
+    general: Sequence[Refusal] = ()
+    """Refusals that concern the interface (an input of rank 6, say), not a node."""
+
+    @abstractmethod
+    def finish(self, progress: Progress) -> Document:
+        """Make the document: passes, serialisation. Called once, and only if nothing was refused.
+
+        The document is made by *reading back* what was written, so that running it runs the real thing.
+        """
+
+
+class Format(ABC):
+    """One exchange format. Instances are found through the ``workbench.formats`` entry points."""
+
+    name: ClassVar[str]
+    """The name in the API: ``onnx``, ``nnef``, ``coreml``."""
+
+    title: ClassVar[str]
+    """The name for people: ``Core ML``."""
+
+    suffixes: ClassVar[tuple[str, ...]]
+    """File name endings that belong to the format, the preferred one for writing first."""
+
+    options: ClassVar[type[Options]] = Options
+
+    @abstractmethod
+    def claims(self, path: Path) -> bool:
+        """Whether the *content* at the path is of this format (looks at few bytes, runs nothing, never raises)."""
+
+    @abstractmethod
+    def adopts(self, source: object) -> bool:
+        """Whether the in-memory object is a model of this format (without importing heavy libraries for it)."""
+
+    @abstractmethod
+    def read(self, source: Path | object) -> Document:
+        """Read a path or an adopted object.
+
+        Raises:
+            ModelError: the file is damaged, unsafe, or of a kind that is not supported; the message names it.
+        """
+
+    @abstractmethod
+    def draft(self, hub: Specialized, source: Source, options: Any, progress: Progress) -> Draft:
+        """Lower a specialised hub graph to this format; every node gets an outcome, none is raised for."""
+
+
+def make_options(kind: type[AnyOptions], given: Mapping[str, Any]) -> AnyOptions:
+    """Build the options object; an unknown name is refused with the names that exist and the nearest of them.
+
+    Raises:
+        OptionError: unknown option or bad value.
+    """
+    known = [field.name for field in fields(kind)]
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise OptionError(f"unknown option {name!r}; this target takes {', '.join(known)}.{hint}")
+    return kind(**given)

@@ -1,0 +1,31 @@
+"""The hub: one ONNX graph, one opset, that every conversion between formats goes through."""
+
+from workbench.hub.emitter import Emitter
+from workbench.hub.lower import Target, lower_graph
+from workbench.hub.node import HubNode
+from workbench.hub.opset import IR_VERSION, OPSET, schema_of, since_version
+from workbench.hub.specialize import Specialized, open_dimensions, specialize
+from workbench.hub.stamps import layers_of, stamp
+from workbench.hub.values import constant_of, dims_of, dtype_name, dtype_named, set_type, spec_of
+
+__all__ = [
+    "IR_VERSION",
+    "OPSET",
+    "Emitter",
+    "HubNode",
+    "Specialized",
+    "Target",
+    "constant_of",
+    "dims_of",
+    "dtype_name",
+    "dtype_named",
+    "layers_of",
+    "lower_graph",
+    "open_dimensions",
+    "schema_of",
+    "set_type",
+    "since_version",
+    "spec_of",
+    "specialize",
+    "stamp",
+]

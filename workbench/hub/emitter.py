@@ -1,0 +1,275 @@
+"""Builds hub graphs: what a ``to_onnx`` lowering emits into, and what a specialisation is replayed into.
+
+Types and shapes are inferred as nodes are emitted, so a lowering can look at the rank of what it has just made. Small
+values are followed as well (the arithmetic of shapes), so a lowering can ask for the value of a computed tensor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from workbench import limits
+from workbench.document import Dim
+from workbench.errors import ModelError
+from workbench.hub.evaluate import RANDOM, evaluate
+from workbench.hub.infer import SMALL, infer_node
+from workbench.hub.opset import IR_VERSION, OPSET
+from workbench.hub.stamps import stamp
+from workbench.hub.values import constant_of, set_type
+
+Array = np.ndarray[Any, Any]
+Attribute = int | float | str | Sequence[int] | Sequence[float] | Sequence[str] | Array | ir.Attr
+
+
+class Emitter:
+    """Emits nodes in topological order; :meth:`finish` makes the hub model of them.
+
+    Args:
+        name: the graph's name.
+        fold: replace every node whose inputs are all known by its value (used by the specialisation; a reader keeps
+            the layers that its file has).
+    """
+
+    def __init__(self, name: str, *, fold: bool = False) -> None:
+        self.name = name
+        self.fold = fold
+        self.nodes: list[ir.Node] = []
+        self.inputs: list[ir.Value] = []
+        self._initializers: list[ir.Value] = []
+        self._known: dict[ir.Value, Array] = {}
+        self._names: set[str] = set()
+        self._renamed: set[ir.Value] = set()
+        self._layers: tuple[str, ...] = ()
+        self._hint = ""
+
+    # -- what lowerings use -------------------------------------------------------------------------------------
+
+    def input(self, name: str, dtype: str, shape: Iterable[Dim] | None) -> ir.Value:
+        """Declare a graph input; ``dtype`` is numpy's name."""
+        value = set_type(ir.Value(name=self._unique(name)), dtype, shape)
+        self.inputs.append(value)
+        return value
+
+    def const(self, array: Any, dtype: str | None = None, name: str | None = None) -> ir.Value:
+        """Make a constant of an array, a number or a list (float32 and int64 unless ``dtype`` says otherwise)."""
+        data = np.asarray(array)
+        if dtype is not None:
+            data = data.astype(dtype)
+        elif not isinstance(array, np.ndarray | np.generic):
+            data = data.astype({"f": np.float32, "i": np.int64, "b": np.bool_}.get(data.dtype.kind, data.dtype))
+        return self.tensor(ir.tensor(np.ascontiguousarray(data).reshape(data.shape)), name)
+
+    def tensor(self, tensor: ir.TensorProtocol, name: str | None = None) -> ir.Value:
+        """Make a constant of an onnx-ir tensor (an external tensor stays memory-mapped)."""
+        return self._constant(tensor, self._unique(name or f"{self._hint}const"))
+
+    def _constant(self, tensor: ir.TensorProtocol, name: str) -> ir.Value:
+        value = ir.Value(name=name)
+        value.type = ir.TensorType(tensor.dtype)
+        value.shape = ir.Shape(list(tensor.shape))
+        value.const_value = tensor
+        self._initializers.append(value)
+        return value
+
+    def op(self, operator: str, *inputs: ir.Value | None, domain: str = "", **attributes: Attribute | None) -> ir.Value:
+        """Emit a node with one output and return it. Attributes that are ``None`` are left out.
+
+        Raises:
+            ModelError: the node does not fit its operator's schema or its inputs' types.
+        """
+        return self.ops(operator, *inputs, outputs=1, domain=domain, **attributes)[0]
+
+    def ops(
+        self,
+        operator: str,
+        *inputs: ir.Value | None,
+        outputs: int | Sequence[str],
+        domain: str = "",
+        **attributes: Attribute | None,
+    ) -> list[ir.Value]:
+        """Emit a node with several outputs (a count, or names; the name ``""`` omits one)."""
+        names = [None] * outputs if isinstance(outputs, int) else list(outputs)
+        node = ir.Node(
+            domain,
+            operator,
+            _without_trailing_none(inputs),
+            [_attribute(key, value) for key, value in attributes.items() if value is not None],
+            outputs=[ir.Value(name=name) for name in names],
+        )
+        return self.add(node)
+
+    def known(self, value: ir.Value | None) -> Array | None:
+        """The value's array, if it is a constant or follows from constants; else ``None``."""
+        if value is None:
+            return None
+        found = self._known.get(value)
+        return constant_of(value) if found is None else found
+
+    # -- what engines use ---------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def layer(self, layers: Iterable[str], hint: str = "") -> Iterator[None]:
+        """Stamp everything emitted inside with the source layers; ``hint`` begins the names of inner values."""
+        previous = self._layers, self._hint
+        self._layers, self._hint = tuple(layers), f"{hint}/" if hint else ""
+        try:
+            yield
+        finally:
+            self._layers, self._hint = previous
+
+    def add(self, node: ir.Node) -> list[ir.Value]:
+        """Append a node whose inputs belong to this emitter: stamp it, infer its types, follow its value, fold it."""
+        limits.check("nodes", len(self.nodes) + 1, self.name)
+        for index, value in enumerate(node.outputs):
+            if value.name is None:
+                value.name = self._unique(f"{self._hint}{node.op_type}" + (f"_{index}" if index else ""))
+            elif value.name:
+                value.name = self._unique(value.name)
+        node.name = node.name or node.outputs[0].name or self._unique(node.op_type)
+        stamp(node, self._layers)
+        infer_node(node, self._known)
+        results = self._evaluate(node)
+        if results is not None and self.fold:
+            return [
+                self._constant(ir.tensor(array), value.name) if value.name else value
+                for value, array in zip(node.outputs, results)
+            ]
+        for value, array in zip(node.outputs, results or ()):
+            if array.size <= SMALL:
+                self._known[value] = array
+        self.nodes.append(node)
+        return list(node.outputs)
+
+    def rename(self, value: ir.Value, name: str) -> ir.Value:
+        """Give a value the name that the outside knows it by; an input or constant is passed through Identity.
+
+        Raises:
+            ModelError: another value has the name.
+        """
+        if value.name == name:
+            return value
+        if name in self._names:
+            raise ModelError(f"{self.name}: two tensors are named {name!r}.")
+        if value.producer() is None or value in self._renamed:
+            value = self.op("Identity", value)
+        self._names.add(name)
+        self._renamed.add(value)
+        value.name = name
+        return value
+
+    @staticmethod
+    def reads(node: ir.Node) -> Iterator[ir.Value]:
+        """Every value that the node reads, the values that its subgraphs take from outside included."""
+        yield from (value for value in node.inputs if value is not None)
+        for attribute in node.attributes.values():
+            yield from _outer_values(attribute)
+
+    def finish(self, outputs: Sequence[ir.Value], metadata: Mapping[str, str] | None = None) -> ir.Model:
+        """Make the hub model; initializers that nothing reads are left out."""
+        used = {value for node in self.nodes for value in self.reads(node)} | set(outputs)
+        graph = ir.Graph(
+            self.inputs,
+            outputs,
+            nodes=self.nodes,
+            initializers=[value for value in self._initializers if value in used],
+            opset_imports={"": OPSET, **{node.domain: 1 for node in self.nodes if node.domain}},
+            name=self.name,
+        )
+        return ir.Model(graph, ir_version=IR_VERSION, producer_name="workbench", metadata_props=dict(metadata or {}))
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _unique(self, name: str) -> str:
+        candidate, count = name, 0
+        while candidate in self._names:
+            count += 1
+            candidate = f"{name}_{count}"
+        self._names.add(candidate)
+        return candidate
+
+    def _evaluate(self, node: ir.Node) -> list[Array] | None:
+        """The node's outputs if they are known and not larger than what is worth following."""
+        if node.op_type in RANDOM or any(a.type is ir.AttributeType.GRAPH for a in node.attributes.values()):
+            return None
+        if node.op_type == "Shape" and not node.domain:
+            return self._shape(node)
+        if node.op_type == "Size" and not node.domain:
+            shape = _static_shape(node.inputs[0])
+            return None if shape is None else [np.asarray(math.prod(shape), dtype=np.int64)]
+        bound = limits.current.folded_elements if self.fold else SMALL
+        shapes = [_static_shape(value) for value in node.outputs if value.name]
+        if any(shape is not None and math.prod(shape) > bound for shape in shapes):
+            return None
+        if not self.fold and any(shape is None for shape in shapes):
+            return None
+        if any(value is not None and value.const_value is None and value not in self._known for value in node.inputs):
+            return None
+        if not self.fold and any((value.const_value or _EMPTY).size > bound for value in node.inputs if value):
+            return None
+        if any(value.dtype is ir.DataType.STRING for value in (*node.inputs, *node.outputs) if value is not None):
+            return None
+        arrays = [self.known(value) for value in node.inputs]
+        return evaluate(node, arrays)
+
+    def _shape(self, node: ir.Node) -> list[Array] | None:
+        source = node.inputs[0]
+        if source is None or source.shape is None:
+            return None
+        start = node.attributes["start"].as_int() if "start" in node.attributes else 0
+        end = node.attributes["end"].as_int() if "end" in node.attributes else None
+        dims = list(source.shape)[start:end]
+        return [np.asarray(dims, dtype=np.int64)] if all(isinstance(dim, int) for dim in dims) else None
+
+
+_EMPTY = ir.tensor(np.empty(0, dtype=np.float32))
+
+
+def _static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    if value is None or value.shape is None or not all(isinstance(dim, int) for dim in value.shape):
+        return None
+    return tuple(int(dim) for dim in value.shape)  # type: ignore[arg-type]  # checked above
+
+
+def _without_trailing_none(inputs: Sequence[ir.Value | None]) -> list[ir.Value | None]:
+    kept = list(inputs)
+    while kept and kept[-1] is None:
+        kept.pop()
+    return kept
+
+
+def _attribute(name: str, value: Attribute) -> ir.Attr:
+    if isinstance(value, ir.Attr):
+        return value
+    if isinstance(value, np.ndarray):
+        return ir.AttrTensor(name, ir.tensor(value))
+    if isinstance(value, bool | np.bool_ | int | np.integer):
+        return ir.AttrInt64(name, int(value))
+    if isinstance(value, float | np.floating):
+        return ir.AttrFloat32(name, float(value))
+    if isinstance(value, str):
+        return ir.AttrString(name, value)
+    items = list(value)
+    if all(isinstance(item, int | np.integer) for item in items):
+        return ir.AttrInt64s(name, [int(item) for item in items])
+    if all(isinstance(item, str) for item in items):
+        return ir.AttrStrings(name, [str(item) for item in items])
+    return ir.AttrFloat32s(name, [float(item) for item in items])
+
+
+def _outer_values(attribute: ir.Attr) -> Iterator[ir.Value]:
+    """Values that the subgraphs of an attribute read (their own included: harmless for the question asked)."""
+    graphs = []
+    if attribute.type is ir.AttributeType.GRAPH:
+        graphs = [attribute.as_graph()]
+    elif attribute.type is ir.AttributeType.GRAPHS:
+        graphs = list(attribute.as_graphs())
+    for graph in graphs:
+        yield from graph.outputs
+        for node in ir.traversal.RecursiveGraphIterator(graph):
+            yield from (value for value in node.inputs if value is not None)

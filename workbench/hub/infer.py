@@ -1,0 +1,149 @@
+"""Type and shape inference of a single node, by onnx's own inference functions, after our checks.
+
+onnx infers a whole graph in native code that aborts the process on some malformed nodes. One node at a time, with
+its arity and attributes checked against the schema first, keeps those out and gives the lowerings types as they emit.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+from workbench.errors import ModelError
+from workbench.hub.opset import IR_VERSION, OPSET, schema_of
+
+if TYPE_CHECKING:
+    import onnx
+
+SMALL = 4096
+"""Elements up to which a constant input is shown to the inference (shapes, axes, pads are never larger)."""
+
+
+def check_node(node: ir.Node) -> None:
+    """Check arity, attribute names and attribute types against the schema at the hub's opset.
+
+    Raises:
+        ModelError: the node contradicts its operator's schema.
+    """
+    schema = schema_of(node.op_type, node.domain)
+    if schema is None:
+        return
+    where = f"onnx {node.op_type}-{schema.since_version} {node.name!r}"
+    given = len(node.inputs)
+    if not schema.min_input <= given <= schema.max_input:
+        raise ModelError(f"{where}: {given} inputs, the operator takes {schema.min_input} to {schema.max_input}.")
+    if not schema.min_output <= len(node.outputs) <= schema.max_output:
+        raise ModelError(
+            f"{where}: {len(node.outputs)} outputs, the operator makes {schema.min_output} to {schema.max_output}."
+        )
+    for name, attribute in node.attributes.items():
+        declared = schema.attributes.get(name)
+        if declared is None:
+            raise ModelError(f"{where}: unknown attribute {name!r}; the operator has {sorted(schema.attributes)}.")
+        if not attribute.is_ref() and attribute.type.value != int(declared.type.value):
+            raise ModelError(
+                f"{where}: attribute {name!r} is a {attribute.type.name}, expected {declared.type.name}."
+            )
+    for name, declared in schema.attributes.items():
+        if declared.required and name not in node.attributes:
+            raise ModelError(f"{where}: the required attribute {name!r} is missing.")
+    if node.op_type == "Split" and not node.domain:
+        _check_split(node, where)
+
+
+def _check_split(node: ir.Node, where: str) -> None:
+    """More outputs than ``num_outputs`` abort onnx's inference; a huge count exhausts the memory."""
+    count = node.attributes.get("num_outputs")
+    if count is not None and count.as_int() != len(node.outputs):
+        raise ModelError(f"{where}: num_outputs is {count.as_int()} but the node has {len(node.outputs)} outputs.")
+
+
+def infer_node(node: ir.Node, known: Mapping[ir.Value, np.ndarray[Any, Any]] | None = None) -> None:
+    """Set type and shape of the node's outputs from those of its inputs, as far as they follow.
+
+    Args:
+        node: a node whose inputs carry types; subgraph operators and unknown operators are left as they are.
+        known: values of inputs beyond those that are constants already.
+
+    Raises:
+        ModelError: the node contradicts its schema or its inputs' types.
+    """
+    import onnx
+
+    check_node(node)
+    schema = schema_of(node.op_type, node.domain)
+    if schema is None or any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in _plain(node)):
+        return
+    types: dict[str, onnx.TypeProto] = {}
+    data: dict[str, onnx.TensorProto] = {}
+    proto = onnx.NodeProto(op_type=node.op_type, domain=node.domain, name=node.name or "")
+    for index, value in enumerate(node.inputs):
+        proto.input.append("" if value is None else f"i{index}")
+        if value is None:
+            continue
+        if value.type is None:
+            return  # nothing follows from an input of unknown type
+        types[f"i{index}"] = _type_proto(value)
+        array = (known or {}).get(value)
+        if array is None and value.const_value is not None and value.const_value.size <= SMALL:
+            array = value.const_value.numpy()
+        if array is not None and array.size <= SMALL and array.dtype.kind in "biuf":
+            data[f"i{index}"] = onnx.numpy_helper.from_array(np.ascontiguousarray(array), f"i{index}")
+    proto.output.extend("" if value.name == "" else f"o{index}" for index, value in enumerate(node.outputs))
+    proto.attribute.extend(ir.serde.serialize_attribute(attribute) for attribute in _plain(node))
+    try:
+        inferred = onnx.shape_inference.infer_node_outputs(
+            schema, proto, types, data, opset_imports=_opset_imports(), ir_version=IR_VERSION
+        )
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        label = f"onnx {node.op_type}-{schema.since_version} {node.name!r}"
+        raise ModelError(f"{label}: its inputs do not fit together: {_first_line(error)}.") from error
+    for index, value in enumerate(node.outputs):
+        found = inferred.get(f"o{index}")
+        if found is not None and found.WhichOneof("value") is not None:
+            _adopt(value, found)
+
+
+def _plain(node: ir.Node) -> list[ir.Attr]:
+    return [attribute for attribute in node.attributes.values() if not attribute.is_ref()]
+
+
+def _adopt(value: ir.Value, proto: onnx.TypeProto) -> None:
+    """Take over the inferred type; a shape that is already more exact is kept."""
+    value.type = ir.serde.deserialize_type_proto_for_type(proto)
+    shape = ir.serde.deserialize_type_proto_for_shape(proto)
+    if shape is None:
+        return
+    if value.shape is None or len(value.shape) != len(shape):
+        value.shape = shape
+        return
+    value.shape = ir.Shape(
+        [new if isinstance(new, int) or new.value is not None else old for new, old in zip(shape, value.shape)]
+    )
+
+
+def _type_proto(value: ir.Value) -> onnx.TypeProto:
+    import onnx
+
+    if isinstance(value.type, ir.TensorType):
+        shape = None
+        if value.shape is not None:
+            shape = [dim if isinstance(dim, int) else dim.value for dim in value.shape]
+        return onnx.helper.make_tensor_type_proto(value.type.dtype.value, shape)
+    proto: onnx.TypeProto = ir.serde.serialize_value(value).type
+    return proto
+
+
+@functools.lru_cache(maxsize=1)
+def _opset_imports() -> list[onnx.OperatorSetIdProto]:
+    import onnx
+
+    return [onnx.helper.make_opsetid("", OPSET)]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1].rstrip(".") if str(error).strip() else type(error).__name__

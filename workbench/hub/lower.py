@@ -1,0 +1,77 @@
+"""The engine that every ``from_onnx`` table runs on: all nodes, all refusals, one outcome a node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import onnx_ir as ir
+
+from workbench.document import Progress
+from workbench.hub.node import HubNode
+from workbench.lowering import Outcome, Refused, Table
+from workbench.plan import Verdict
+
+
+class Target(Protocol):
+    """What a format gives the engine: where its lowerings emit to, and what values it has for the hub's."""
+
+    def begin(self, node: HubNode) -> None:
+        """A node's lowering is about to emit (name and stamp what comes)."""
+
+    def bind(self, node: HubNode, results: Sequence[Any]) -> None:
+        """The results stand for the node's outputs, in their order; an omitted output may be ``None``.
+
+        May raise :class:`Refused` (a result of another shape or dtype than the hub's value is a defect).
+        """
+
+    def stand_in(self, node: HubNode) -> None:
+        """The node was refused: give its outputs placeholders so that the nodes after it can still be planned."""
+
+
+Lowering = Callable[[HubNode, Any], Any]
+
+
+def lower_graph(
+    graph: ir.Graph, table: Table[Lowering], target: Target, progress: Progress, stage: str = "lowering"
+) -> list[Outcome]:
+    """Lower every node of a specialised graph; a refused node does not stop the others.
+
+    A lowering is called as ``lowering(node, target)`` and returns one value or a sequence of them.
+    """
+    outcomes = []
+    total = max(len(graph), 1)
+    for index, node in enumerate(graph):
+        if index % 16 == 0:
+            progress(stage, index / total)
+        outcomes.append(_lower(HubNode(node), table, target))
+    progress(stage, 1.0)
+    return outcomes
+
+
+def _lower(node: HubNode, table: Table[Lowering], target: Target) -> Outcome:
+    try:
+        _require_static(node)
+        lowering = table.find(node.operator, node.version, node.domain)
+        if lowering is None:
+            raise Refused(f"{table.target} has no counterpart for {node.label} in this version of the workbench")
+        target.begin(node)
+        result = lowering(node, target)
+        if node.leftover():
+            raise Refused(f"the attributes {', '.join(map(repr, node.leftover()))} are not understood")
+        target.bind(node, list(result) if isinstance(result, list | tuple) else [result])
+    except Refused as refusal:
+        target.stand_in(node)
+        return Outcome(node.layers, node.label, Verdict.REFUSED, refusal.cause, refusal.way_out)
+    if node.approximations:
+        return Outcome(node.layers, node.label, Verdict.APPROXIMATE, "; ".join(node.approximations))
+    return Outcome(node.layers, node.label, Verdict.EXACT)
+
+
+def _require_static(node: HubNode) -> None:
+    for value in (*node.inputs, *node.outputs):
+        if value is not None and value.name:
+            if not isinstance(value.type, ir.TensorType):
+                kind = "unknown" if value.type is None else type(value.type).__name__
+                raise Refused(f"{value.name!r} is of type {kind}, only tensors can be converted")
+            node.shape(value)

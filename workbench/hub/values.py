@@ -1,0 +1,58 @@
+"""Small readings of onnx-ir values: specs, dtypes, constants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from workbench.document import Dim, TensorSpec
+
+_PLAIN = {
+    ir.DataType.FLOAT: "float32",
+    ir.DataType.DOUBLE: "float64",
+    ir.DataType.UNDEFINED: "undefined",
+}
+_BY_NAME = {
+    "float32": ir.DataType.FLOAT,
+    "float64": ir.DataType.DOUBLE,
+    "undefined": ir.DataType.UNDEFINED,
+}
+
+
+def dtype_name(dtype: ir.DataType | None) -> str:
+    """numpy's name of the dtype, or onnx's in lower case where numpy has none."""
+    return _PLAIN.get(dtype, dtype.name.lower()) if dtype is not None else "undefined"
+
+
+def dtype_named(name: str) -> ir.DataType:
+    """The inverse of :func:`dtype_name`."""
+    return _BY_NAME.get(name) or ir.DataType[name.upper()]
+
+
+def dims_of(value: ir.Value) -> tuple[Dim, ...] | None:
+    """The value's shape: ints, names of dynamic dimensions, ``None`` for unknown ones; ``None`` without a rank."""
+    if value.shape is None:
+        return None
+    return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
+
+
+def spec_of(value: ir.Value) -> TensorSpec:
+    """Name, dtype and shape of the value as far as they are known."""
+    return TensorSpec(value.name or "", dtype_name(value.dtype), dims_of(value))
+
+
+def set_type(value: ir.Value, dtype: str, shape: Iterable[Dim] | None) -> ir.Value:
+    """Give the value a tensor type; returns the value."""
+    value.type = ir.TensorType(dtype_named(dtype))
+    value.shape = None if shape is None else ir.Shape(tuple(shape))
+    return value
+
+
+def constant_of(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
+    """The array of an initializer or constant; ``None`` if the value is computed, fed or omitted."""
+    if value is None or value.const_value is None or value.is_graph_input():
+        return None
+    return value.const_value.numpy()

@@ -1,0 +1,103 @@
+"""The lowering tables: how the operators of one format are said in another.
+
+Every format has two tables, ``to_onnx`` (its operators → the hub's) and ``from_onnx`` (the hub's → its own). A lowering
+is a function named by operator and since-version; it takes the node and an emitter and returns the values that stand
+for the node's outputs. It raises :class:`Refused` where the target cannot say exactly what the node says, and calls
+``node.approximate(bound)`` where it says it only approximately. The engine of the format names, stamps and wires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from workbench.errors import WorkbenchError
+from workbench.plan import Verdict
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Refused(Exception):
+    """Raised by a lowering: this node cannot be expressed. Becomes one :class:`workbench.errors.Refusal`.
+
+    Args:
+        cause: why, as a clause without capital and full stop (``"'shape' is computed by 'Concat_7'"``).
+        way_out: what the user can do, likewise (``"fix the input sizes with shapes={…}"``); may be empty.
+    """
+
+    def __init__(self, cause: str, way_out: str = "") -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.way_out = way_out
+
+
+@dataclass(frozen=True)
+class Entry(Generic[Function]):
+    """One registered lowering."""
+
+    domain: str
+    operator: str
+    since: int
+    function: Function
+
+    @property
+    def label(self) -> str:
+        """``Clip-13``, ``com.microsoft.Gelu-1``; formats without versions register since version 1."""
+        prefix = f"{self.domain}." if self.domain else ""
+        return f"{prefix}{self.operator}-{self.since}"
+
+
+class Table(Generic[Function]):
+    """Lowerings by (domain, operator, since-version). Explicit, and a duplicate is an error."""
+
+    def __init__(self, source: str, target: str) -> None:
+        self.source = source
+        self.target = target
+        self._entries: dict[tuple[str, str], list[Entry[Function]]] = {}
+
+    def lowers(self, *operators: str, since: int = 1, domain: str = "") -> Callable[[Function], Function]:
+        """Register the decorated function for the operators, from version ``since`` on."""
+
+        def register(function: Function) -> Function:
+            for operator in operators:
+                entries = self._entries.setdefault((domain, operator), [])
+                if any(entry.since == since for entry in entries):
+                    raise WorkbenchError(f"{self.source} → {self.target}: {operator}-{since} is registered twice.")
+                entries.append(Entry(domain, operator, since, function))
+                entries.sort(key=lambda entry: entry.since, reverse=True)
+            return function
+
+        return register
+
+    def find(self, operator: str, version: int = 1, domain: str = "") -> Function | None:
+        """The lowering with the highest since-version that is at most ``version``."""
+        for entry in self._entries.get((domain, operator), ()):
+            if entry.since <= version:
+                return entry.function
+        return None
+
+    def knows(self, operator: str, domain: str = "") -> bool:
+        """Whether any version of the operator is registered."""
+        return (domain, operator) in self._entries
+
+    def __iter__(self) -> Iterator[Entry[Function]]:
+        for key in sorted(self._entries):
+            yield from self._entries[key]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one source node: its verdict, the notes on it, and the layers that it stands for."""
+
+    layers: tuple[str, ...]
+    operator: str
+    verdict: Verdict
+    note: str = ""
+    way_out: str = ""
+
+
+def worst(outcomes: Sequence[Outcome]) -> Outcome:
+    """The outcome that decides for a layer made of several nodes (refused before approximate before exact)."""
+    order = [Verdict.EXACT, Verdict.APPROXIMATE, Verdict.REFUSED]
+    return max(outcomes, key=lambda outcome: order.index(outcome.verdict))
