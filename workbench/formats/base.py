@@ -70,6 +70,9 @@ class Format(ABC):
 
     options: ClassVar[type[Options]] = Options
 
+    static_shapes: ClassVar[bool] = True
+    """Whether :meth:`draft` needs a graph whose input shapes are all fixed."""
+
     @abstractmethod
     def claims(self, path: Path) -> bool:
         """Whether the *content* at the path is of this format (looks at few bytes, runs nothing, never raises)."""

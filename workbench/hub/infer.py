@@ -23,13 +23,13 @@ SMALL = 4096
 """Elements up to which a constant input is shown to the inference (shapes, axes, pads are never larger)."""
 
 
-def check_node(node: ir.Node) -> None:
-    """Check arity, attribute names and attribute types against the schema at the hub's opset.
+def check_node(node: ir.Node, opset: int = OPSET) -> None:
+    """Check arity, attribute names and attribute types against the schema at the opset.
 
     Raises:
         ModelError: the node contradicts its operator's schema.
     """
-    schema = schema_of(node.op_type, node.domain)
+    schema = schema_of(node.op_type, node.domain, opset)
     if schema is None:
         return
     where = f"onnx {node.op_type}-{schema.since_version} {node.name!r}"
@@ -62,20 +62,23 @@ def _check_split(node: ir.Node, where: str) -> None:
         raise ModelError(f"{where}: num_outputs is {count.as_int()} but the node has {len(node.outputs)} outputs.")
 
 
-def infer_node(node: ir.Node, known: Mapping[ir.Value, np.ndarray[Any, Any]] | None = None) -> None:
+def infer_node(
+    node: ir.Node, known: Mapping[ir.Value, np.ndarray[Any, Any]] | None = None, opset: int = OPSET
+) -> None:
     """Set type and shape of the node's outputs from those of its inputs, as far as they follow.
 
     Args:
         node: a node whose inputs carry types; subgraph operators and unknown operators are left as they are.
         known: values of inputs beyond those that are constants already.
+        opset: of the default domain.
 
     Raises:
         ModelError: the node contradicts its schema or its inputs' types.
     """
     import onnx
 
-    check_node(node)
-    schema = schema_of(node.op_type, node.domain)
+    check_node(node, opset)
+    schema = schema_of(node.op_type, node.domain, opset)
     if schema is None or any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in _plain(node)):
         return
     types: dict[str, onnx.TypeProto] = {}
@@ -97,7 +100,7 @@ def infer_node(node: ir.Node, known: Mapping[ir.Value, np.ndarray[Any, Any]] | N
     proto.attribute.extend(ir.serde.serialize_attribute(attribute) for attribute in _plain(node))
     try:
         inferred = onnx.shape_inference.infer_node_outputs(
-            schema, proto, types, data, opset_imports=_opset_imports(), ir_version=IR_VERSION
+            schema, proto, types, data, opset_imports=_opset_imports(opset), ir_version=IR_VERSION
         )
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         label = f"onnx {node.op_type}-{schema.since_version} {node.name!r}"
@@ -138,11 +141,11 @@ def _type_proto(value: ir.Value) -> onnx.TypeProto:
     return proto
 
 
-@functools.lru_cache(maxsize=1)
-def _opset_imports() -> list[onnx.OperatorSetIdProto]:
+@functools.lru_cache(maxsize=64)
+def _opset_imports(opset: int) -> list[onnx.OperatorSetIdProto]:
     import onnx
 
-    return [onnx.helper.make_opsetid("", OPSET)]
+    return [onnx.helper.make_opsetid("", opset)]
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,355 @@
+"""A model as the user holds it: one document of one format, and everything that can be done with it."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from workbench.document import Document, Layer, Progress, Provenance, TensorSpec, silent
+from workbench.errors import ConversionError, ExecutionError, ModelError, Refusal
+from workbench.executors import Executor, check_feeds, executor_for
+from workbench.files import replacing
+from workbench.formats import Draft, Source, format_named, format_of, make_options
+from workbench.hub import Specialized, open_dimensions, specialize
+from workbench.lowering import Outcome, worst
+from workbench.plan import Plan, PlanRow, Verdict
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+Array = np.ndarray[Any, Any]
+
+
+def load(source: str | os.PathLike[str] | object, **options: Any) -> Model:
+    """Open a model.
+
+    Args:
+        source: a path (file, folder or archive; the format is told from the content, not from the suffix alone), or an
+            in-memory model: ``onnx.ModelProto``, coremltools' ``MLModel``, ``torch.nn.Module``.
+        options: for in-memory models that need more than themselves, e.g. ``example_inputs=(x,)`` for PyTorch.
+
+    Raises:
+        ModelError: the model cannot be read; the message says what is wrong with it and where.
+    """
+    if isinstance(source, Model):
+        return source
+    if isinstance(source, str | os.PathLike):
+        if options:
+            raise ModelError(f"the options {', '.join(options)} are for in-memory models; {source!s} is a path.")
+        path = Path(os.path.expanduser(source))
+        return Model(format_of(path).read(path))
+    from workbench.frameworks import document_of
+
+    document = document_of(source, options)
+    return Model(document if document is not None else format_of(source).read(source))
+
+
+class Model:
+    """A neural network in one exchange format, ready to be looked at, run, converted, compared and saved.
+
+    Attributes:
+        document: the model in its own format.
+    """
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self._executor: Executor | None = None
+        self._pending: tuple[object, Draft, Plan] | None = None
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    @property
+    def format(self) -> str:
+        """``onnx``, ``nnef`` or ``coreml``."""
+        return self.document.format
+
+    @property
+    def name(self) -> str:
+        """Display name."""
+        return self.document.name
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Names, dtypes and shapes of what the model takes, in its own order."""
+        return self.document.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Names, dtypes and shapes of what the model makes, in its own order."""
+        return self.document.outputs
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers as the model's own format states them, in topological order."""
+        return self.document.layers
+
+    @property
+    def provenance(self) -> Provenance | None:
+        """What is recorded of the model that this one was converted from."""
+        return self.document.provenance
+
+    @property
+    def graph(self) -> ir.Model:
+        """The model in the hub: ONNX at the pinned opset, held in onnx-ir.
+
+        Raises:
+            ConversionError: layers that the hub cannot express.
+        """
+        return self.document.hub()
+
+    # -- converting ---------------------------------------------------------------------------------------------
+
+    def plan(self, target: str, *, progress: Progress = silent, **options: Any) -> Plan:
+        """Say layer by layer what a conversion will do (exact, approximate, refused); nothing is written.
+
+        Args:
+            target: ``onnx``, ``nnef`` or ``coreml``.
+            progress: told about the work; may raise ``Cancelled``.
+            options: of the target, see ``workbench.formats.<target>``; ``shapes={name: (…)}`` for all.
+
+        Raises:
+            OptionError: an unknown target or option, or a bad value.
+            ModelError: the model contradicts itself.
+        """
+        return self._draft(target, options, progress)[1]
+
+    def convert(self, target: str, *, progress: Progress = silent, **options: Any) -> Model:
+        """Convert to another format; same arguments as :meth:`plan`.
+
+        Raises:
+            ConversionError: with all refusals, layer by layer; nothing was written.
+            OptionError: an unknown target or option, or a bad value.
+        """
+        draft, plan = self._draft(target, options, progress)
+        if not plan.ok or draft is None:
+            raise ConversionError(plan.refusals, subject=f"{self.format} model {self.name!r}")
+        self._pending = None  # a draft is finished once
+        return Model(draft.finish(progress))
+
+    def _draft(self, target: str, options: Mapping[str, Any], progress: Progress) -> tuple[Draft | None, Plan]:
+        """Lower to the target, or hand out what :meth:`plan` has lowered just before with the same options."""
+        wanted = format_named(target)
+        chosen = make_options(wanted.options, options)
+        key = (target, repr(chosen))
+        if self._pending is not None and self._pending[0] == key:
+            return self._pending[1], self._pending[2]
+        try:
+            hub = self.document.hub()
+        except ConversionError as error:
+            return None, self._plan(target, options, _refused_rows(self.layers, error.refusals), ())
+        shapes = dict(chosen.shapes or {})
+        if wanted.static_shapes:
+            unset = open_dimensions(hub, shapes)
+            if unset:
+                refusals = [_dynamic(self.format, target, spec) for spec in unset]
+                return None, self._plan(target, options, (), refusals)
+        specialized = specialize(hub, shapes) if wanted.static_shapes or shapes else Specialized(hub, ())
+        source = Source(self.format, self.name, self.inputs, self.outputs)
+        draft = wanted.draft(specialized, source, chosen, progress)
+        rows = _rows(self.layers, draft.outcomes, specialized.folded)
+        plan = self._plan(target, options, rows, draft.general)
+        self._pending = (key, draft, plan)
+        return draft, plan
+
+    def _plan(
+        self, target: str, options: Mapping[str, Any], rows: Iterable[PlanRow], general: Sequence[Refusal]
+    ) -> Plan:
+        return Plan(self.format, target, self.name, dict(options), tuple(rows), tuple(general))
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
+        """Write the model; the destination is the old one or the new one, whole, at every moment.
+
+        Args:
+            path: where to; its suffix chooses among the forms of the format (folder or archive).
+            overwrite: replace what stands there, once the new one is complete.
+
+        Returns:
+            The path.
+
+        Raises:
+            SaveError: the destination exists, or cannot be written.
+        """
+        destination = Path(os.path.expanduser(path))
+        with replacing(destination, overwrite=overwrite) as partial:
+            self.document.write(partial)
+        return destination
+
+    # -- running ------------------------------------------------------------------------------------------------
+
+    @property
+    def executor(self) -> Executor:
+        """What runs the model here; its ``name`` is shown wherever results are."""
+        if self._executor is None:
+            self._executor = executor_for(self.document)
+        return self._executor
+
+    def run(
+        self, feeds: Mapping[str, Any], taps: Literal["all"] | Sequence[str] | None = None
+    ) -> dict[str, Array]:
+        """Run the model.
+
+        Args:
+            feeds: input name → array. A model that we converted also takes the names, dtypes and shapes of its source.
+            taps: layer names whose tensors to return besides the outputs, or ``"all"``.
+
+        Returns:
+            The outputs by name, in the order of :attr:`outputs`; then, for taps, the first output of each layer under the
+            layer's name and further ones under ``name:1``, ``name:2``, …
+
+        Raises:
+            ExecutionError: feeds that do not fit, an unknown tap, or a failure of the executor.
+        """
+        ready = self.adapt_feeds(feeds)
+        if taps is None:
+            return self.executor.run(ready, None)
+        tapped = self._taps(taps)
+        names = [spec.name for spec in self.outputs]
+        found = self.executor.run(ready, list(dict.fromkeys([*names, *tapped.values()])))
+        results = {name: found[name] for name in names}
+        results.update({key: found[tensor] for key, tensor in tapped.items() if key not in results})
+        return results
+
+    def _taps(self, taps: Literal["all"] | Sequence[str]) -> dict[str, str]:
+        """Key in the result → tensor, for the layers asked for."""
+        everything = taps == "all"
+        wanted = None if everything else set([taps] if isinstance(taps, str) else taps)
+        available = {value.name for node in self.graph.graph for value in node.outputs}
+        found: dict[str, str] = {}
+        for layer in self.layers:
+            if wanted is not None and layer.name not in wanted:
+                continue
+            for index, spec in enumerate(layer.outputs):
+                if spec.name in available:
+                    found[layer.name if index == 0 else f"{layer.name}:{index}"] = spec.name
+                elif not everything and index == 0:
+                    raise ExecutionError(
+                        f"{self.format} model {self.name!r}: the layer {layer.name!r} ({layer.operator}) is a constant or "
+                        "lies inside another layer; it has no tensor of its own to tap."
+                    )
+        unknown = (wanted or set()) - {layer.name for layer in self.layers}
+        if unknown:
+            raise ExecutionError(
+                f"{self.format} model {self.name!r} has no layer {sorted(unknown)[0]!r}; Model.layers lists the names."
+            )
+        return found
+
+    def adapt_feeds(self, feeds: Mapping[str, Any]) -> dict[str, Array]:
+        """Bring feeds to the model's own input names, dtypes and shapes.
+
+        Lists and numbers are converted; arrays have to be of the input's dtype and shape, or of those of the source's
+        input that the record of the conversion names (an int64 that became int32 must fit).
+
+        Raises:
+            ExecutionError: a name, dtype or shape that fits neither; the message says what would.
+        """
+        origins = self.provenance.inputs if self.provenance is not None else {}
+        by_name = {spec.name: spec for spec in self.inputs}
+        by_origin = {origins[name].name: spec for name, spec in by_name.items() if name in origins}
+        adapted: dict[str, Array] = {}
+        for name, value in feeds.items():
+            spec = by_name.get(name) or by_origin.get(name)
+            if spec is None:
+                expected = ", ".join(map(str, self.inputs))
+                raise ExecutionError(f"{self.format} model {self.name!r} has no input {name!r}; it takes {expected}.")
+            adapted[spec.name] = _fit(value, spec, origins.get(spec.name))
+        check_feeds(self.inputs, adapted)
+        return adapted
+
+    # -- showing ------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        takes = ", ".join(map(str, self.inputs))
+        makes = ", ".join(map(str, self.outputs))
+        return f"Model({self.name!r}, {self.format}, {len(self.layers)} layers, ({takes}) → ({makes}))"
+
+    def _repr_html_(self) -> str:
+        from collections import Counter
+
+        counts = Counter(layer.operator for layer in self.layers)
+        operators = ", ".join(f"{operator} × {count}" for operator, count in counts.most_common(12))
+        rows = [
+            ("format", self.format),
+            ("inputs", "; ".join(map(str, self.inputs))),
+            ("outputs", "; ".join(map(str, self.outputs))),
+            ("layers", f"{len(self.layers)}: {operators}" + (", …" if len(counts) > 12 else "")),
+        ]
+        body = "".join(f"<tr><th>{key}</th><td>{html.escape(text)}</td></tr>" for key, text in rows)
+        return f"<table><caption>{html.escape(self.name)}</caption>{body}</table>"
+
+
+def _rows(layers: Sequence[Layer], outcomes: Sequence[Outcome], folded: Sequence[str]) -> list[PlanRow]:
+    """One row for each source layer, from the outcomes of the hub nodes that stand for it."""
+    by_layer: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        for name in outcome.layers:
+            by_layer.setdefault(name, []).append(outcome)
+    constants = set(folded)
+    rows = []
+    for layer in layers:
+        if layer.name in by_layer:
+            found = worst(by_layer.pop(layer.name))
+            rows.append(PlanRow(layer.name, layer.operator, found.verdict, found.note, found.way_out))
+        else:
+            note = "folded into a constant or unused" if layer.name in constants else "no computation of its own"
+            rows.append(PlanRow(layer.name, layer.operator, Verdict.EXACT, note))
+    for name, left in by_layer.items():  # hub nodes without a layer of their own (an interface's cast, say)
+        found = worst(left)
+        if found.verdict is not Verdict.EXACT:
+            rows.append(PlanRow(name, found.operator, found.verdict, found.note, found.way_out))
+    return rows
+
+
+def _refused_rows(layers: Sequence[Layer], refusals: Sequence[Refusal]) -> list[PlanRow]:
+    """Rows where the reader of the source's own format has refused layers."""
+    by_layer = {refusal.layer: refusal for refusal in refusals}
+    rows = []
+    for layer in layers:
+        refusal = by_layer.pop(layer.name, None)
+        if refusal is None:
+            rows.append(PlanRow(layer.name, layer.operator, Verdict.EXACT, "read; the target was not asked yet"))
+        else:
+            rows.append(PlanRow(layer.name, layer.operator, Verdict.REFUSED, refusal.cause, refusal.way_out))
+    rows += [
+        PlanRow(refusal.layer, refusal.operator, Verdict.REFUSED, refusal.cause, refusal.way_out)
+        for refusal in by_layer.values()
+    ]
+    return rows
+
+
+def _dynamic(source: str, target: str, spec: TensorSpec) -> Refusal:
+    dims = spec.shape or ()
+    example = ", ".join(str(dim) if isinstance(dim, int) else "1" for dim in dims) + ("," if len(dims) == 1 else "")
+    cause = f"its shape {spec.describe()} is not fixed"
+    if spec.shape is None:
+        return Refusal(source, target, "input", spec.name, cause, f"pass shapes={{{spec.name!r}: (…)}}")
+    return Refusal(source, target, "input", spec.name, cause, f"pass shapes={{{spec.name!r}: ({example})}} for example")
+
+
+def _fit(value: Any, spec: TensorSpec, origin: TensorSpec | None) -> Array:
+    """The value in the input's own dtype and shape, if that loses nothing."""
+    array = np.asarray(value)
+    if array.dtype.name != spec.dtype:
+        if not isinstance(value, np.ndarray | np.generic) and np.can_cast(array.dtype, spec.dtype, "same_kind"):
+            array = array.astype(spec.dtype)
+        elif origin is not None and array.dtype.name == origin.dtype:
+            array = _cast(array, spec)
+    if origin is not None and spec.shape is not None and origin.shape is not None and array.shape != spec.shape:
+        if array.ndim == len(origin.shape) != len(spec.shape) and spec.is_static:
+            sizes = tuple(int(dim) for dim in spec.shape if isinstance(dim, int))
+            if array.size == int(np.prod(sizes)):
+                array = array.reshape(sizes)
+    return array
+
+
+def _cast(array: Array, spec: TensorSpec) -> Array:
+    cast: Array = array.astype(spec.dtype)
+    if array.dtype.kind in "iu" and not np.array_equal(cast.astype(array.dtype), array):
+        raise ExecutionError(
+            f"the feed {spec.name!r} has values that {spec.dtype} cannot hold; the converted model takes {spec.describe()}."
+        )
+    return cast
