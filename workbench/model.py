@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -198,8 +199,8 @@ class Model:
             taps: layer names whose tensors to return besides the outputs, or ``"all"``.
 
         Returns:
-            The outputs by name, in the order of :attr:`outputs`; then, for taps, the first output of each layer under the
-            layer's name and further ones under ``name:1``, ``name:2``, …
+            The outputs by name, in the order of :attr:`outputs`; then, for taps, the first output of each layer under
+            the layer's name and further ones under ``name:1``, ``name:2``, …
 
         Raises:
             ExecutionError: feeds that do not fit, an unknown tap, or a failure of the executor.
@@ -228,8 +229,8 @@ class Model:
                     found[layer.name if index == 0 else f"{layer.name}:{index}"] = spec.name
                 elif not everything and index == 0:
                     raise ExecutionError(
-                        f"{self.format} model {self.name!r}: the layer {layer.name!r} ({layer.operator}) is a constant or "
-                        "lies inside another layer; it has no tensor of its own to tap."
+                        f"{self.format} model {self.name!r}: the layer {layer.name!r} ({layer.operator}) is a constant "
+                        "or lies inside another layer; it has no tensor of its own to tap."
                     )
         unknown = (wanted or set()) - {layer.name for layer in self.layers}
         if unknown:
@@ -338,11 +339,10 @@ def _fit(value: Any, spec: TensorSpec, origin: TensorSpec | None) -> Array:
             array = array.astype(spec.dtype)
         elif origin is not None and array.dtype.name == origin.dtype:
             array = _cast(array, spec)
-    if origin is not None and spec.shape is not None and origin.shape is not None and array.shape != spec.shape:
-        if array.ndim == len(origin.shape) != len(spec.shape) and spec.is_static:
-            sizes = tuple(int(dim) for dim in spec.shape if isinstance(dim, int))
-            if array.size == int(np.prod(sizes)):
-                array = array.reshape(sizes)
+    if origin is not None and origin.shape is not None and spec.shape is not None and spec.is_static:
+        sizes = tuple(int(dim) for dim in spec.shape if isinstance(dim, int))
+        if array.ndim == len(origin.shape) != len(sizes) and array.size == math.prod(sizes):
+            array = array.reshape(sizes)
     return array
 
 
@@ -350,6 +350,7 @@ def _cast(array: Array, spec: TensorSpec) -> Array:
     cast: Array = array.astype(spec.dtype)
     if array.dtype.kind in "iu" and not np.array_equal(cast.astype(array.dtype), array):
         raise ExecutionError(
-            f"the feed {spec.name!r} has values that {spec.dtype} cannot hold; the converted model takes {spec.describe()}."
+            f"the feed {spec.name!r} has values that {spec.dtype} cannot hold; "
+            f"the converted model takes {spec.describe()}."
         )
     return cast

@@ -7,7 +7,6 @@ values are followed as well (the arithmetic of shapes), so a lowering can ask fo
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,11 +16,10 @@ import onnx_ir as ir
 from workbench import limits
 from workbench.document import Dim
 from workbench.errors import ModelError
-from workbench.hub.evaluate import RANDOM, evaluate
-from workbench.hub.infer import SMALL, infer_node
+from workbench.hub.follow import Follower
 from workbench.hub.opset import IR_VERSION, OPSET
 from workbench.hub.stamps import stamp
-from workbench.hub.values import constant_of, set_type
+from workbench.hub.values import set_type
 
 Array = np.ndarray[Any, Any]
 Attribute = int | float | str | Sequence[int] | Sequence[float] | Sequence[str] | Array | ir.Attr
@@ -42,7 +40,7 @@ class Emitter:
         self.nodes: list[ir.Node] = []
         self.inputs: list[ir.Value] = []
         self._initializers: list[ir.Value] = []
-        self._known: dict[ir.Value, Array] = {}
+        self._follower = Follower(fold=fold)
         self._names: set[str] = set()
         self._renamed: set[ir.Value] = set()
         self._layers: tuple[str, ...] = ()
@@ -106,10 +104,7 @@ class Emitter:
 
     def known(self, value: ir.Value | None) -> Array | None:
         """The value's array, if it is a constant or follows from constants; else ``None``."""
-        if value is None:
-            return None
-        found = self._known.get(value)
-        return constant_of(value) if found is None else found
+        return self._follower.known(value)
 
     # -- what engines use ---------------------------------------------------------------------------------------
 
@@ -133,16 +128,12 @@ class Emitter:
                 value.name = self._unique(value.name)
         node.name = node.name or node.outputs[0].name or self._unique(node.op_type)
         stamp(node, self._layers)
-        infer_node(node, self._known)
-        results = self._evaluate(node)
+        results = self._follower.follow(node)
         if results is not None and self.fold:
             return [
                 self._constant(ir.tensor(array), value.name) if value.name else value
-                for value, array in zip(node.outputs, results)
+                for value, array in zip(node.outputs, results, strict=True)
             ]
-        for value, array in zip(node.outputs, results or ()):
-            if array.size <= SMALL:
-                self._known[value] = array
         self.nodes.append(node)
         return list(node.outputs)
 
@@ -192,48 +183,6 @@ class Emitter:
             candidate = f"{name}_{count}"
         self._names.add(candidate)
         return candidate
-
-    def _evaluate(self, node: ir.Node) -> list[Array] | None:
-        """The node's outputs if they are known and not larger than what is worth following."""
-        if node.op_type in RANDOM or any(a.type is ir.AttributeType.GRAPH for a in node.attributes.values()):
-            return None
-        if node.op_type == "Shape" and not node.domain:
-            return self._shape(node)
-        if node.op_type == "Size" and not node.domain:
-            shape = _static_shape(node.inputs[0])
-            return None if shape is None else [np.asarray(math.prod(shape), dtype=np.int64)]
-        bound = limits.current.folded_elements if self.fold else SMALL
-        shapes = [_static_shape(value) for value in node.outputs if value.name]
-        if any(shape is not None and math.prod(shape) > bound for shape in shapes):
-            return None
-        if not self.fold and any(shape is None for shape in shapes):
-            return None
-        if any(value is not None and value.const_value is None and value not in self._known for value in node.inputs):
-            return None
-        if not self.fold and any((value.const_value or _EMPTY).size > bound for value in node.inputs if value):
-            return None
-        if any(value.dtype is ir.DataType.STRING for value in (*node.inputs, *node.outputs) if value is not None):
-            return None
-        arrays = [self.known(value) for value in node.inputs]
-        return evaluate(node, arrays)
-
-    def _shape(self, node: ir.Node) -> list[Array] | None:
-        source = node.inputs[0]
-        if source is None or source.shape is None:
-            return None
-        start = node.attributes["start"].as_int() if "start" in node.attributes else 0
-        end = node.attributes["end"].as_int() if "end" in node.attributes else None
-        dims = list(source.shape)[start:end]
-        return [np.asarray(dims, dtype=np.int64)] if all(isinstance(dim, int) for dim in dims) else None
-
-
-_EMPTY = ir.tensor(np.empty(0, dtype=np.float32))
-
-
-def _static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
-    if value is None or value.shape is None or not all(isinstance(dim, int) for dim in value.shape):
-        return None
-    return tuple(int(dim) for dim in value.shape)  # type: ignore[arg-type]  # checked above
 
 
 def _without_trailing_none(inputs: Sequence[ir.Value | None]) -> list[ir.Value | None]:

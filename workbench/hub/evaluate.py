@@ -78,10 +78,11 @@ def _with_onnxruntime(node: ir.Node, inputs: Sequence[Array | None]) -> list[Arr
         None
         if name is None or array is None
         else ir.Value(name=name, type=ir.TensorType(_dtype(array)), shape=ir.Shape(array.shape))
-        for name, array in zip(names, inputs)
+        for name, array in zip(names, inputs, strict=True)
     ]
     outputs = [
-        ir.Value(name=f"o{index}" if value.name != "" else "", type=value.type) for index, value in enumerate(node.outputs)
+        ir.Value(name=f"o{index}" if value.name != "" else "", type=value.type)
+        for index, value in enumerate(node.outputs)
     ]
     copy = ir.Node(node.domain, node.op_type, values, node.attributes, outputs=outputs, name=node.name)
     graph = ir.Graph(
@@ -96,7 +97,7 @@ def _with_onnxruntime(node: ir.Node, inputs: Sequence[Array | None]) -> list[Arr
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    feeds = {name: array for name, array in zip(names, inputs) if name is not None and array is not None}
+    feeds = {f"i{index}": array for index, array in enumerate(inputs) if array is not None}
     try:
         session = onnxruntime.InferenceSession(
             proto.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]

@@ -125,7 +125,10 @@ def _adopt(value: ir.Value, proto: onnx.TypeProto) -> None:
         value.shape = shape
         return
     value.shape = ir.Shape(
-        [new if isinstance(new, int) or new.value is not None else old for new, old in zip(shape, value.shape)]
+        [
+            new if isinstance(new, int) or new.value is not None else old
+            for new, old in zip(shape, value.shape, strict=True)
+        ]
     )
 
 

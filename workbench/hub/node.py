@@ -70,7 +70,9 @@ class HubNode:
         array = constant_of(value)
         if array is None:
             producer = value.producer()
-            origin = f"computed by {producer.op_type} {producer.name!r}" if producer else f"the model input {value.name!r}"
+            origin = f"the model input {value.name!r}"
+            if producer is not None:
+                origin = f"computed by {producer.op_type} {producer.name!r}"
             raise Refused(
                 f"{self._input_name(index)!r} is {origin}, a constant is needed",
                 "fix the input shapes with shapes={…}" if producer else "make it a constant of the model",

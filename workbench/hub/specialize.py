@@ -55,7 +55,7 @@ def check_shapes(inputs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int
             raise OptionError(f"shapes: {name!r} takes non-negative integers, not {tuple(shape)}.")
         if spec.shape is not None and (
             len(shape) != len(spec.shape)
-            or any(isinstance(dim, int) and dim != size for dim, size in zip(spec.shape, shape))
+            or any(isinstance(dim, int) and dim != size for dim, size in zip(spec.shape, shape, strict=True))
         ):
             raise OptionError(f"shapes: {name!r} is {spec.describe()}; {tuple(shape)} does not fit it.")
 
@@ -85,7 +85,7 @@ def specialize(model: ir.Model, shapes: Mapping[str, Sequence[int]] | None = Non
     _drop_dead(emitter, outputs)
     outputs = [
         emitter.rename(value, original.name or "") if value.producer() is not None else value
-        for value, original in zip(outputs, graph.outputs)
+        for value, original in zip(outputs, graph.outputs, strict=True)
     ]
     kept = {layer for node in emitter.nodes for layer in layers_of(node)}
     named = [layer for node in graph for layer in layers_of(node)]
@@ -119,11 +119,11 @@ class _Replay:
         cloner = Cloner(
             attr_map={}, value_map=dict(self.values), metadata_props={}, allow_outer_scope_values=True
         )
-        self.values.update(zip(node.outputs, self.emitter.add(cloner.clone_node(node))))
+        self.values.update(zip(node.outputs, self.emitter.add(cloner.clone_node(node)), strict=True))
 
     def _inline(self, node: ir.Node, branch: ir.Graph) -> None:
         self.graph(branch)
-        self.values.update(zip(node.outputs, (self.values[value] for value in branch.outputs)))
+        self.values.update(zip(node.outputs, (self.values[value] for value in branch.outputs), strict=True))
 
     def _constant(self, node: ir.Node) -> None:
         tensor = _constant_tensor(node)
