@@ -1,0 +1,467 @@
+"""Syntax tree → flat graph: fragments expanded, expressions evaluated, every argument bound and type-checked.
+
+Custom fragments are expanded to the operations in their bodies; standard ones stay as they are. Expressions over
+primitive values are computed here; those over tensors become operations (``x + y`` becomes ``add``). Recursion of
+fragments is bounded by the nesting limit and the number of operations by the node limit, so that neither an endless
+recursion nor fragments that double one another exhaust the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from workbench import limits
+from workbench.errors import ModelError
+from workbench.formats.nnef import arithmetic
+from workbench.formats.nnef import syntax as sx
+from workbench.formats.nnef.binding import Mismatch, bind, describe, fits, standard_operations
+from workbench.formats.nnef.graph import NnefGraph, NnefOperation, TensorRef, Value
+from workbench.formats.nnef.parser import located
+from workbench.formats.nnef.weigh import least_operations
+
+KNOWN_EXTENSIONS = ("KHR_enable_fragment_definitions", "KHR_enable_operator_expressions")
+
+_UNARY_OPERATIONS = {"+": "copy", "-": "neg", "!": "not"}
+_BINARY_OPERATIONS = {
+    "+": "add",
+    "-": "sub",
+    "*": "mul",
+    "/": "div",
+    "^": "pow",
+    "<": "lt",
+    ">": "gt",
+    "<=": "le",
+    ">=": "ge",
+    "==": "eq",
+    "!=": "ne",
+    "&&": "and",
+    "||": "or",
+}
+_GRAPH_ONLY = ("external", "variable", "update")
+
+
+def expand(document: sx.Document, where: str = "graph.nnef") -> NnefGraph:
+    """Expand a document to a flat graph.
+
+    Raises:
+        ModelError: an undeclared name or operation, a type that does not fit, an expression without a value, an
+            unknown extension, an interface that contradicts the body; with file, line and column.
+        LimitError: more operations than ``nodes``, or fragments nested deeper than ``nesting``.
+    """
+    for extension in document.extensions:
+        if len(extension.words) != 1 or extension.words[0] not in KNOWN_EXTENSIONS:
+            text = " ".join(extension.words)[:80]
+            raise ModelError(
+                located(where, extension.position, f"the extension {text!r} is not known here; ")
+                + f"known are {', '.join(KNOWN_EXTENSIONS)}."
+            )
+    limits.check("nodes", least_operations(document), f"{where}, operations after expanding fragments")
+    return _Expander(document, where).run()
+
+
+class _Scope:
+    """Names and values of one body. ``wanted`` gives the tensors that results shall be called."""
+
+    def __init__(self, dtype: str | None, inside: bool) -> None:
+        self.values: dict[str, Value] = {}
+        self.wanted: dict[str, Value] = {}
+        self.dtype = dtype
+        self.inside = inside
+
+
+class _Expander:
+    def __init__(self, document: sx.Document, where: str) -> None:
+        self.where = where
+        self.graph = document.graph
+        self.extensions = tuple(extension.words for extension in document.extensions)
+        self.operations: list[NnefOperation] = []
+        self.dtypes: dict[str, str] = {}
+        self.reserved = {name for line in self.graph.body for name in _names(line.target)}
+        self.counters: dict[str, int] = {}
+        self.origin: tuple[str, ...] = ()
+        self.depth = 0
+        self.steps = 0
+        self.fragments = self._declared(document.fragments)
+
+    def _declared(self, fragments: tuple[sx.Fragment, ...]) -> Mapping[str, sx.Fragment]:
+        known = dict(standard_operations())
+        for fragment in fragments:
+            if fragment.name in known:
+                raise self._error(fragment.position, f"the operation {fragment.name} is already declared")
+            names = [item.name for item in (*fragment.parameters, *fragment.results)]
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise self._error(fragment.position, f"fragment {fragment.name} declares '{twice}' twice")
+            known[fragment.name] = fragment
+        return known
+
+    def _error(self, position: sx.Position, message: str) -> ModelError:
+        chain = f" (expanding {' in '.join(reversed(self.origin[-4:]))})" if self.origin else ""
+        return ModelError(located(self.where, position, f"{message}{chain}."))
+
+    def run(self) -> NnefGraph:
+        graph = self.graph
+        for names, what in ((graph.inputs, "input"), (graph.outputs, "output")):
+            if len(set(names)) != len(names):
+                raise self._error(graph.position, f"graph {graph.name} names an {what} twice")
+        scope = _Scope(dtype=None, inside=False)
+        for line in graph.body:
+            for name in _names(line.target):
+                if name in scope.values:
+                    raise self._error(line.target.position, f"'{name}' is assigned twice")
+            context = _as_references(line.target)
+            self._assign(line.target, self._evaluate(line.value, scope, context), context, scope)
+        self._check_interface(scope)
+        return NnefGraph(
+            graph.name, graph.inputs, graph.outputs, tuple(self.operations), dict(self.dtypes), self.extensions
+        )
+
+    def _check_interface(self, scope: _Scope) -> None:
+        externals = {name for operation in self.operations if operation.name == "external" for name in operation.outputs}
+        for name in self.graph.inputs:
+            if name not in externals:
+                raise self._error(self.graph.position, f"the graph input '{name}' is not assigned by external")
+        for name in externals - set(self.graph.inputs):
+            raise self._error(self.graph.position, f"'{name}' is assigned by external but is no graph input")
+        for name in self.graph.outputs:
+            if scope.values.get(name) != TensorRef(name):
+                raise self._error(self.graph.position, f"the graph output '{name}' is not assigned a tensor")
+
+    # assignment
+
+    def _assign(self, target: sx.Target, value: Value, context: Value, scope: _Scope) -> None:
+        if isinstance(target, sx.Identifier):
+            if context is not None and value != context:
+                value = self._renamed(value, context, target.position)
+            scope.values[target.name] = value
+            return
+        if not isinstance(value, list | tuple):
+            raise self._error(target.position, f"a single {describe(value, self.dtypes)} is assigned to several names")
+        if len(value) != len(target.items):
+            raise self._error(target.position, f"{len(value)} values are assigned to {len(target.items)} names")
+        parts = context if isinstance(context, list | tuple) else [None] * len(value)
+        for item, part, wanted in zip(target.items, value, parts, strict=True):
+            self._assign(item, part, wanted, scope)  # type: ignore[arg-type]  # items of a target are targets
+
+    def _renamed(self, value: Value, wanted: Value, position: sx.Position) -> Value:
+        """The value under the wanted tensor names, by ``copy``; values that are no tensors stay as they are."""
+        if isinstance(value, TensorRef) and isinstance(wanted, TensorRef):
+            return self._emit(standard_operations()["copy"], [("x", value)], None, wanted, position)
+        if isinstance(value, list | tuple) and isinstance(wanted, list | tuple):
+            if len(value) != len(wanted):
+                raise self._error(position, f"{len(value)} values are assigned to {len(wanted)} names")
+            pairs = zip(value, wanted, strict=True)
+            renamed = [part if part == name else self._renamed(part, name, position) for part, name in pairs]
+            return renamed if isinstance(value, list) else tuple(renamed)
+        return value
+
+    # expressions
+
+    def _evaluate(self, expression: sx.Expression, scope: _Scope, context: Value = None) -> Value:
+        self._step()
+        if isinstance(expression, sx.Literal):
+            return expression.value
+        if isinstance(expression, sx.Identifier):
+            if expression.name not in scope.values:
+                raise self._error(expression.position, f"'{expression.name}' is not defined here")
+            return scope.values[expression.name]
+        self.depth += 1
+        try:
+            if self.depth > limits.current.nesting:
+                limits.check("nesting", self.depth, located(self.where, expression.position, "nesting of fragments"))
+            return _EVALUATORS[type(expression)](self, expression, scope, context)
+        except Mismatch as mismatch:
+            raise self._error(expression.position, str(mismatch)) from None
+        finally:
+            self.depth -= 1
+
+    def _step(self, count: int = 1) -> None:
+        self.steps += count
+        if self.steps > 50 * limits.current.nodes:
+            limits.check("nodes", self.steps // 50 + 1, f"{self.where}, work of expanding")
+
+    def _sequence(self, expression: sx.Array | sx.Tuple, scope: _Scope, context: Value) -> Value:
+        parts = context if isinstance(context, list | tuple) else ()
+        wanted = [*parts, *[None] * (len(expression.items) - len(parts))]
+        values = [self._evaluate(item, scope, part) for item, part in zip(expression.items, wanted, strict=False)]
+        return values if isinstance(expression, sx.Array) else tuple(values)
+
+    def _subscript(self, expression: sx.Subscript, scope: _Scope, context: Value) -> Value:
+        sequence = self._evaluate(expression.sequence, scope)
+        if not isinstance(sequence, str | list | tuple):
+            raise Mismatch(f"a {describe(sequence, self.dtypes)} cannot be subscripted")
+        begin = self._index(expression.begin, scope, len(sequence), 0)
+        if not expression.is_range:
+            if not 0 <= begin < len(sequence):
+                raise Mismatch(f"the index {begin} is outside of a sequence of {len(sequence)}")
+            return sequence[begin]
+        end = self._index(expression.end, scope, len(sequence), len(sequence))
+        if not 0 <= begin <= end <= len(sequence):
+            raise Mismatch(f"the range {begin}:{end} is outside of a sequence of {len(sequence)}")
+        self._step(end - begin)
+        return sequence[begin:end]
+
+    def _index(self, expression: sx.Expression | None, scope: _Scope, length: int, default: int) -> int:
+        if expression is None:
+            return default
+        value = self._evaluate(expression, scope)
+        if type(value) is not int:
+            raise Mismatch(f"an index must be an integer, found {describe(value, self.dtypes)}")
+        return value + length if value < 0 else value
+
+    def _unary(self, expression: sx.Unary, scope: _Scope, context: Value) -> Value:
+        operand = self._evaluate(expression.operand, scope)
+        if not isinstance(operand, TensorRef):
+            return arithmetic.unary(expression.operator, operand)
+        declaration = standard_operations()[_UNARY_OPERATIONS[expression.operator]]
+        return self._emit(declaration, [("x", operand)], None, context, expression.position)
+
+    def _binary(self, expression: sx.Binary, scope: _Scope, context: Value) -> Value:
+        left = self._evaluate(expression.left, scope)
+        if expression.operator in ("&&", "||") and isinstance(left, bool):
+            if left is (expression.operator == "||"):
+                return left
+            right = self._evaluate(expression.right, scope)
+            if isinstance(right, bool):
+                return right
+            raise Mismatch(f"the operator {expression.operator} does not apply to {describe(right, self.dtypes)}")
+        right = self._evaluate(expression.right, scope)
+        if not isinstance(left, TensorRef) and not isinstance(right, TensorRef):
+            result = arithmetic.binary(expression.operator, left, right)
+            self._step(len(result) if isinstance(result, str | list) else 0)
+            return result
+        if expression.operator not in _BINARY_OPERATIONS:
+            raise Mismatch(f"the operator {expression.operator} does not apply to tensors")
+        declaration = standard_operations()[_BINARY_OPERATIONS[expression.operator]]
+        return self._emit(declaration, [("x", left), ("y", right)], None, context, expression.position)
+
+    def _select(self, expression: sx.Select, scope: _Scope, context: Value) -> Value:
+        condition = self._evaluate(expression.condition, scope)
+        if not isinstance(condition, bool):
+            raise Mismatch(
+                f"the condition of if … else must be logical and known before the graph runs, "
+                f"found {describe(condition, self.dtypes)}; use select(…)"
+            )
+        return self._evaluate(expression.true_value if condition else expression.false_value, scope, context)
+
+    def _comprehension(self, expression: sx.Comprehension, scope: _Scope, context: Value) -> Value:
+        iterables = [self._evaluate(iterable, scope) for _, iterable in expression.loops]
+        if not all(isinstance(iterable, list) for iterable in iterables):
+            raise Mismatch("for … in needs arrays")
+        if len({len(iterable) for iterable in iterables}) != 1:
+            raise Mismatch("the arrays of one comprehension must have the same length")
+        targets = [target for target, _ in expression.loops]
+        names = [name for target in targets for name in _names(target)]
+        for name in names:
+            if name in scope.values:
+                raise Mismatch(f"'{name}' is already defined")
+        items: list[Value] = []
+        try:
+            for values in zip(*iterables, strict=True):
+                for target, value in zip(targets, values, strict=True):
+                    self._assign(target, value, None, scope)
+                if expression.condition is None or self._accepted(expression.condition, scope):
+                    known = isinstance(context, list) and len(items) < len(context)
+                    items.append(self._evaluate(expression.item, scope, context[len(items)] if known else None))
+        finally:
+            for name in names:
+                scope.values.pop(name, None)
+        return items
+
+    def _accepted(self, condition: sx.Expression, scope: _Scope) -> bool:
+        value = self._evaluate(condition, scope)
+        if not isinstance(value, bool):
+            raise Mismatch(f"the condition of a comprehension must be logical, found {describe(value, self.dtypes)}")
+        return value
+
+    def _builtin(self, expression: sx.Builtin, scope: _Scope, context: Value) -> Value:
+        value = self._evaluate(expression.argument, scope)
+        if expression.name == "shape_of":
+            raise Mismatch("shape_of is deprecated since NNEF 1.0.1; give the shape as a parameter")
+        if expression.name not in ("length_of", "range_of"):
+            return arithmetic.convert(expression.name, value)
+        if not isinstance(value, str | list):
+            raise Mismatch(f"{expression.name} needs an array or a string, found {describe(value, self.dtypes)}")
+        if expression.name == "length_of":
+            return len(value)
+        self._step(len(value))
+        return list(range(len(value)))
+
+    # invocations
+
+    def _invocation(self, expression: sx.Invocation, scope: _Scope, context: Value) -> Value:
+        declaration = self.fragments.get(expression.target)
+        if declaration is None:
+            raise Mismatch(f"the operation {expression.target} is neither standard nor declared in this file")
+        if scope.inside and declaration.name in _GRAPH_ONLY:
+            raise Mismatch(f"{declaration.name} is not allowed inside a fragment")
+        dtype = scope.dtype if expression.dtype == "?" else expression.dtype
+        arguments = [(argument.name, self._evaluate(argument.value, scope)) for argument in expression.arguments]
+        if declaration.body is None:
+            return self._emit(declaration, arguments, dtype, context, expression.position)
+        return self._expanded(declaration, arguments, dtype, context)
+
+    def _expanded(
+        self, declaration: sx.Fragment, arguments: list[tuple[str | None, Value]], dtype: str | None, context: Value
+    ) -> Value:
+        bound, resolved = bind(declaration, arguments, dtype, self.dtypes)
+        scope = _Scope(resolved, inside=True)
+        scope.values.update(bound)
+        names = [result.name for result in declaration.results]
+        if len(names) == 1:
+            scope.wanted[names[0]] = context
+        elif isinstance(context, tuple) and len(context) == len(names):
+            scope.wanted.update(zip(names, context, strict=True))
+        with self._inside(declaration.name):
+            for line in declaration.body or ():
+                for name in _names(line.target):
+                    if name in scope.values:
+                        raise self._error(line.target.position, f"'{name}' is assigned twice")
+                wanted = _lookup(line.target, scope.wanted)
+                self._assign(line.target, self._evaluate(line.value, scope, wanted), wanted, scope)
+            for result in declaration.results:
+                if result.name not in scope.values:
+                    raise self._error(declaration.position, f"the result '{result.name}' is not assigned")
+                if not fits(scope.values[result.name], result.type, resolved, self.dtypes):
+                    found = describe(scope.values[result.name], self.dtypes)
+                    message = f"the result '{result.name}' has type {found}, declared is {result.type}"
+                    raise self._error(declaration.position, message)
+        values = tuple(scope.values[name] for name in names)
+        return values[0] if len(values) == 1 else values
+
+    @contextmanager
+    def _inside(self, name: str) -> Iterator[None]:
+        previous = self.origin
+        self.origin = (*previous, name)
+        try:
+            yield
+        finally:
+            self.origin = previous
+
+    def _emit(
+        self,
+        declaration: sx.Fragment,
+        arguments: list[tuple[str | None, Value]],
+        dtype: str | None,
+        context: Value,
+        position: sx.Position,
+    ) -> Value:
+        """Append one operation and return its result, or the tuple of its results."""
+        bound, resolved = bind(declaration, arguments, dtype, self.dtypes)
+        _check_shape(declaration.name, bound)
+        parts = context if isinstance(context, tuple) and len(declaration.results) > 1 else (context,)
+        wanted = [*parts, *[None] * len(declaration.results)]
+        results = {
+            result.name: self._named(declaration.name, result, part, bound, resolved)
+            for result, part in zip(declaration.results, wanted, strict=False)
+        }
+        limits.check("nodes", len(self.operations) + 1, f"{self.where}, operations after expanding fragments")
+        self.operations.append(NnefOperation(declaration.name, bound, results, resolved, position, self.origin))
+        values = tuple(results.values())
+        return values[0] if len(values) == 1 else values
+
+    def _named(
+        self, operation: str, result: sx.Result, context: Value, bound: Mapping[str, Value], dtype: str | None
+    ) -> Value:
+        if isinstance(result.type, sx.ArrayOf):
+            if isinstance(context, list):
+                names = [item.name if isinstance(item, TensorRef) else self._fresh(operation) for item in context]
+                expected = _array_length(operation, bound)
+                if expected not in (None, len(names)):
+                    raise Mismatch(f"{operation} makes {expected} tensors, {len(names)} are assigned")
+            else:
+                length = _array_length(operation, bound)
+                if length is None:
+                    raise Mismatch(f"the number of tensors that {operation} makes is not known; assign them by name")
+                limits.check("nodes", length, f"{self.where}, tensors made by {operation}")
+                names = [self._fresh(operation) for _ in range(length)]
+            kind = result.type.item
+            return [self._typed(name, kind, dtype) for name in names]
+        if context is not None and not isinstance(context, TensorRef):
+            raise Mismatch(f"{operation} makes a single tensor '{result.name}', several names are assigned")
+        name = context.name if context is not None else self._fresh(operation)
+        return self._typed(name, result.type, dtype)
+
+    def _typed(self, name: str, kind: sx.Type, dtype: str | None) -> TensorRef:
+        if not isinstance(kind, sx.TensorOf):
+            raise Mismatch("an operation without a body must make tensors")
+        if name in self.dtypes:
+            raise Mismatch(f"'{name}' is assigned twice")
+        self.dtypes[name] = (dtype if kind.dtype == "?" else kind.dtype) or "scalar"
+        return TensorRef(name)
+
+    def _fresh(self, operation: str) -> str:
+        while True:
+            self.counters[operation] = self.counters.get(operation, 0) + 1
+            name = f"{operation}{self.counters[operation]}"
+            if name not in self.reserved and name not in self.dtypes:
+                return name
+
+
+_EVALUATORS = {
+    sx.Array: _Expander._sequence,
+    sx.Tuple: _Expander._sequence,
+    sx.Subscript: _Expander._subscript,
+    sx.Unary: _Expander._unary,
+    sx.Binary: _Expander._binary,
+    sx.Select: _Expander._select,
+    sx.Comprehension: _Expander._comprehension,
+    sx.Builtin: _Expander._builtin,
+    sx.Invocation: _Expander._invocation,
+}
+
+
+def _array_length(operation: str, bound: Mapping[str, Value]) -> int | None:
+    if operation == "split":
+        return len(bound["ratios"])
+    if operation == "copy_n":
+        return max(int(bound["times"]), 0)
+    return None
+
+
+def _check_shape(operation: str, bound: Mapping[str, Value]) -> None:
+    """Shapes of externals, variables and constants: no negative extents, no more elements than the limit allows."""
+    if operation not in ("external", "variable", "constant"):
+        return
+    count = 1
+    for extent in bound["shape"]:
+        if extent < 0:
+            raise Mismatch(f"{operation} has the shape {bound['shape'][:8]}; extents must not be negative")
+        count *= max(extent, 1)
+        limits.check("tensor_elements", count, f"elements of a tensor declared by {operation}")
+    if operation == "constant" and len(bound["value"]) not in (1, _volume(bound["shape"])):
+        raise Mismatch(f"constant of shape {bound['shape']} has {len(bound['value'])} values")
+
+
+def _volume(shape: list[int]) -> int:
+    count = 1
+    for extent in shape:
+        count *= extent
+    return count
+
+
+def _names(target: sx.Expression) -> Iterator[str]:
+    if isinstance(target, sx.Identifier):
+        yield target.name
+    elif isinstance(target, sx.Array | sx.Tuple):
+        for item in target.items:
+            yield from _names(item)
+
+
+def _as_references(target: sx.Expression) -> Value:
+    """The tensors that an assignment of the graph wants: one for every name on its left."""
+    if isinstance(target, sx.Array):
+        return [_as_references(item) for item in target.items]
+    if isinstance(target, sx.Tuple):
+        return tuple(_as_references(item) for item in target.items)
+    return TensorRef(target.name) if isinstance(target, sx.Identifier) else None
+
+
+def _lookup(target: sx.Expression, wanted: Mapping[str, Value]) -> Value:
+    """The tensors that an assignment inside a fragment wants: those of its results, ``None`` for local names."""
+    if isinstance(target, sx.Array):
+        return [_lookup(item, wanted) for item in target.items]
+    if isinstance(target, sx.Tuple):
+        return tuple(_lookup(item, wanted) for item in target.items)
+    return wanted.get(target.name) if isinstance(target, sx.Identifier) else None
