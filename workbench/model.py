@@ -150,7 +150,8 @@ class Model:
                 refusals = [_dynamic(self.format, target, spec) for spec in unset]
                 return None, self._plan(target, options, (), refusals)
         specialized = specialize(hub, shapes) if wanted.static_shapes or shapes else Specialized(hub, ())
-        source = Source(self.format, self.name, self.inputs, self.outputs)
+        tensors = frozenset(spec.name for layer in self.layers for spec in layer.outputs)
+        source = Source(self.format, self.name, self.inputs, self.outputs, tensors)
         draft = wanted.draft(specialized, source, chosen, progress)
         rows = _rows(self.layers, draft.outcomes, specialized.folded)
         plan = self._plan(target, options, rows, draft.general)

@@ -37,6 +37,8 @@ class Source:
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    tensors: frozenset[str] = frozenset()
+    """Every tensor that the source's own layers make: only these can be stood for by tensors of the target."""
 
 
 class Draft(ABC):

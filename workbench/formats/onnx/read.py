@@ -1,0 +1,208 @@
+"""From the bytes of an ONNX file to a checked onnx-ir model.
+
+The protobuf is parsed without touching external data; every location of external data, in function bodies and
+subgraphs too, is checked by :func:`workbench.files.contained` before onnx-ir sees a path. Native inference is never
+given a whole graph (``workbench.hub.infer``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx_ir as ir
+
+from workbench import limits
+from workbench.errors import ModelError
+from workbench.files import contained
+from workbench.formats.onnx.document import OnnxDocument
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def looks_like_onnx(path: Path) -> bool:
+    """Whether a file's top level is a ModelProto with a graph or an opset import; walks the field headers only."""
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as handle:
+            size = path.stat().st_size
+            if handle.read(1) not in (b"\x08", b"\x12", b"\x3a", b"\x42"):
+                return False
+            handle.seek(0)
+            return any(field in (7, 8) for field in _top_fields(handle, size))
+    except (OSError, ValueError):
+        return False
+
+
+def _top_fields(handle: Any, size: int) -> Iterator[int]:
+    """Numbers of the length-delimited fields at the top level, if every tag could be a ModelProto's."""
+    while handle.tell() < size:
+        tag = _varint(handle)
+        field, wire = tag >> 3, tag & 7
+        if wire == 0:
+            value = _varint(handle)
+            if field == 1 and not 0 < value < 64:
+                raise ValueError("no ir_version of ONNX")
+        elif wire == 2:
+            length = _varint(handle)
+            if handle.tell() + length > size:
+                raise ValueError("a field is longer than the file")
+            if field == 7 or (field == 8 and length < 4096):
+                if field == 8 and not _is_opset_import(handle.read(length)):
+                    raise ValueError("no opset import")
+                yield field
+                return
+            handle.seek(length, 1)
+        else:
+            raise ValueError("not a wire type that ModelProto uses")
+        if field not in (1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26):
+            raise ValueError("not a field of ModelProto")
+
+
+def _is_opset_import(data: bytes) -> bool:
+    return not data or data[0] in (0x0A, 0x10)
+
+
+def _varint(handle: Any) -> int:
+    value = 0
+    for shift in range(0, 64, 7):
+        byte = handle.read(1)
+        if not byte:
+            raise ValueError("the file ends inside a number")
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return value
+    raise ValueError("a number is longer than 64 bits")
+
+
+def read_file(path: Path) -> OnnxDocument:
+    """Read an ``.onnx`` file and the external data beside it.
+
+    Raises:
+        ModelError: the bytes are no ONNX model, the graph contradicts itself, or external data lies outside.
+        LimitError: the file is larger than ``limits.file_bytes``.
+    """
+    import onnx
+
+    limits.check("file_bytes", path.stat().st_size, f"{path} (bytes)")
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(path.read_bytes())
+    except Exception as error:  # protobuf's DecodeError has no stable place; MemoryError is not an Exception we hide
+        raise ModelError(f"{path}: no ONNX model: {error}.") from error
+    return _document(proto, path)
+
+
+def read_proto(proto: onnx.ModelProto | object) -> OnnxDocument:
+    """Read a model in memory; it must hold its tensors itself.
+
+    Raises:
+        ModelError: the graph contradicts itself, or a tensor is stored in a file.
+    """
+    return _document(proto, None)  # type: ignore[arg-type]  # adopted by class name
+
+
+def _document(proto: onnx.ModelProto, path: Path | None) -> OnnxDocument:
+    where = str(path) if path is not None else f"onnx model {proto.graph.name!r}"
+    if not proto.HasField("graph"):
+        raise ModelError(f"{where}: the file holds no graph; it is empty, truncated or no ONNX model.")
+    _check_external(proto, path, where)
+    try:
+        model = ir.from_proto(proto)
+        if path is not None:
+            _set_base(model, path.parent.resolve())
+    except ModelError:
+        raise
+    except Exception as error:  # onnx-ir reports malformed protos by many classes
+        raise ModelError(f"{where}: malformed ONNX model: {_root(error)}.") from error
+    _check_graph(model.graph, where)
+    name = path.name if path is not None else (proto.graph.name or "onnx model")
+    return OnnxDocument(model, name, path)
+
+
+def _root(error: BaseException) -> str:
+    """The innermost cause; onnx-ir wraps one error for every level it passes."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error).strip().splitlines()
+    return text[0].rstrip(".") if text else type(error).__name__
+
+
+def _check_external(proto: onnx.ModelProto, path: Path | None, where: str) -> None:
+    import onnx
+
+    for tensor in _tensors(proto):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        if path is None:
+            raise ModelError(f"{where}: the tensor {tensor.name!r} lies in a file; load the model by its path.")
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        location = contained(path.parent, entries.get("location", ""), what=f"data of tensor {tensor.name!r}")
+        size = location.stat().st_size
+        try:
+            offset, length = int(entries.get("offset", 0)), int(entries.get("length", size))
+        except ValueError as error:
+            raise ModelError(f"{where}: tensor {tensor.name!r}: offset and length are no numbers.") from error
+        if "length" not in entries:
+            length = size - offset
+        if offset < 0 or length < 0 or offset + length > size:
+            raise ModelError(
+                f"{where}: tensor {tensor.name!r} is said to lie at bytes {offset} to {offset + length} of "
+                f"{entries.get('location')!r}, which has {size}; the data file is truncated or of another model."
+            )
+
+
+def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor in the file: initializers, attributes, of subgraphs and functions too."""
+    yield from _graph_tensors(proto.graph)
+    for function in proto.functions:
+        for node in function.node:
+            yield from _node_tensors(node)
+
+
+def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield sparse.values
+        yield sparse.indices
+    for node in graph.node:
+        yield from _node_tensors(node)
+
+
+def _node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
+    for attribute in node.attribute:
+        yield attribute.t
+        yield from attribute.tensors
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+            yield sparse.values
+            yield sparse.indices
+        for graph in (attribute.g, *attribute.graphs):
+            yield from _graph_tensors(graph)
+
+
+def _set_base(model: ir.Model, folder: Path) -> None:
+    graphs = [*model.graphs(), *(function.graph for function in model.functions.values())]
+    for graph in graphs:
+        ir.external_data.set_base_dir(graph, folder)
+
+
+def _check_graph(graph: ir.Graph, where: str) -> None:
+    """Every tensor is made once, before it is read."""
+    limits.check("nodes", len(graph), f"{where} (nodes)")
+    made = {value.name for value in graph.inputs} | set(graph.initializers)
+    for node in graph:
+        for value in node.inputs:
+            if value is not None and value.name and value.name not in made:
+                raise ModelError(
+                    f"{where}: {node.op_type} {node.name!r} reads {value.name!r}, which nothing before it makes."
+                )
+        for value in node.outputs:
+            if value.name and value.name in made:
+                raise ModelError(f"{where}: the tensor {value.name!r} is made twice; names must be unique.")
+            made.add(value.name)
+    for value in graph.outputs:
+        if value.name not in made:
+            raise ModelError(f"{where}: the output {value.name!r} is made by no node.")

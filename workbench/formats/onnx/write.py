@@ -1,0 +1,50 @@
+"""Writing ONNX: the hub is ONNX already, what is added is the record of where the model came from."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from workbench.document import Document, Progress, Provenance, TensorLink
+from workbench.formats.base import Draft, Source
+from workbench.formats.onnx.document import PROVENANCE, OnnxDocument, layer_names
+from workbench.hub import Specialized, layers_of
+from workbench.lowering import Outcome
+from workbench.plan import Verdict
+
+
+class OnnxDraft(Draft):
+    """A hub graph about to become an ONNX model; every node is exact, since it is the hub's own."""
+
+    def __init__(self, hub: Specialized, source: Source) -> None:
+        self._hub = hub
+        self._source = source
+        self.outcomes = [
+            Outcome(layers_of(node) or (node.name or "",), node.op_type, Verdict.EXACT) for node in hub.model.graph
+        ]
+
+    def finish(self, progress: Progress) -> Document:
+        progress("writing ONNX", 0.0)
+        model = self._hub.model.clone()
+        record = _provenance(model.graph, self._source, self._hub.folded)
+        model.producer_name = "exchange-workbench"
+        model.metadata_props[PROVENANCE] = record.to_json()
+        name = self._source.name.rsplit(".", 1)[0] + ".onnx"
+        progress("writing ONNX", 1.0)
+        return OnnxDocument(model, name)
+
+
+def _provenance(graph: ir.Graph, source: Source, folded: tuple[str, ...]) -> Provenance:
+    """The hub keeps the source's tensor names, so a tensor stands for the source tensor of the same name."""
+    inputs = {spec.name: spec for spec in source.inputs}
+    outputs = {spec.name: spec for spec in source.outputs}
+    made = [value.name for node in graph for value in node.outputs]
+    tensors = [value.name for value in graph.inputs] + [name for name in made if name in source.tensors]
+    return Provenance(
+        source_format=source.format,
+        source_name=source.name,
+        layers={name: layers_of(node) for name, node in zip(layer_names(graph), graph, strict=True)},
+        tensors={name: TensorLink(name) for name in tensors if name},
+        inputs={value.name or "": inputs[value.name or ""] for value in graph.inputs if value.name in inputs},
+        outputs={value.name or "": outputs[value.name or ""] for value in graph.outputs if value.name in outputs},
+        folded=folded,
+    )
