@@ -1,0 +1,96 @@
+"""exchange-workbench: convert neural networks between ONNX, NNEF and Core ML, and see whether they still compute the same.
+
+>>> import workbench as wb
+>>> model = wb.load(wb.samples.digits())
+>>> converted = model.convert("coreml", shapes={"image": (1, 1, 8, 8)})
+>>> wb.compare(model, converted).ok
+True
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from workbench._version import __version__
+from workbench.errors import (
+    Cancelled,
+    ConversionError,
+    ExecutionError,
+    LimitError,
+    ModelError,
+    OptionError,
+    Refusal,
+    SaveError,
+    WorkbenchError,
+)
+
+if TYPE_CHECKING:
+    from workbench import samples, widgets
+    from workbench.compare import Report, compare, load_report
+    from workbench.document import Layer, Provenance, TensorSpec
+    from workbench.model import Model, load
+    from workbench.plan import Plan, PlanRow, Verdict
+    from workbench.session import Session
+    from workbench.widgets import Workbench
+
+__all__ = [
+    "Cancelled",
+    "ConversionError",
+    "ExecutionError",
+    "Layer",
+    "LimitError",
+    "Model",
+    "ModelError",
+    "OptionError",
+    "Plan",
+    "PlanRow",
+    "Provenance",
+    "Refusal",
+    "Report",
+    "SaveError",
+    "Session",
+    "TensorSpec",
+    "Verdict",
+    "Workbench",
+    "WorkbenchError",
+    "__version__",
+    "compare",
+    "load",
+    "load_report",
+    "samples",
+    "widgets",
+]
+
+# Loaded when first used, so that `import workbench` costs next to nothing and never imports Jupyter by itself.
+_LAZY = {
+    "Layer": "workbench.document",
+    "Provenance": "workbench.document",
+    "TensorSpec": "workbench.document",
+    "Model": "workbench.model",
+    "load": "workbench.model",
+    "Plan": "workbench.plan",
+    "PlanRow": "workbench.plan",
+    "Verdict": "workbench.plan",
+    "Report": "workbench.compare",
+    "compare": "workbench.compare",
+    "load_report": "workbench.compare",
+    "Session": "workbench.session",
+    "Workbench": "workbench.widgets",
+}
+_MODULES = ("coreml", "plots", "precision", "samples", "widgets")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        found = getattr(import_module(_LAZY[name]), name)
+    elif name in _MODULES:
+        found = import_module(f"workbench.{name}")
+    else:
+        raise AttributeError(f"module 'workbench' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

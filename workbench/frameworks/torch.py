@@ -1,0 +1,60 @@
+"""PyTorch → hub, through ``torch.onnx.export`` (https://docs.pytorch.org/docs/stable/onnx.html)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from workbench.document import Document
+from workbench.errors import ModelError, OptionError
+from workbench.formats.onnx.read import read_proto
+
+_OPTIONS = ("example_inputs", "input_names", "output_names")
+
+
+def read(module: Any, options: Mapping[str, Any]) -> Document:
+    """Export a ``torch.nn.Module`` and read the result.
+
+    Args:
+        module: the live module; it is exported in evaluation mode and left in the mode it was in.
+        options: ``example_inputs`` (a tuple of tensors, needed), ``input_names`` and ``output_names`` (sequences).
+
+    Raises:
+        OptionError: an unknown option, or no ``example_inputs``.
+        ModelError: PyTorch cannot export the module.
+    """
+    import torch
+
+    unknown = [name for name in options if name not in _OPTIONS]
+    if unknown:
+        raise OptionError(f"unknown option {unknown[0]!r}; a PyTorch module takes {', '.join(_OPTIONS)}.")
+    if "example_inputs" not in options:
+        raise OptionError("a PyTorch module needs example_inputs=(tensor, …): its export follows one run.")
+    inputs = options["example_inputs"]
+    arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+    buffer = io.BytesIO()
+    training = module.training
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                module.eval(),
+                arguments,
+                buffer,
+                input_names=options.get("input_names"),
+                output_names=options.get("output_names"),
+                dynamo=False,
+            )
+    except Exception as error:  # the exporter raises whatever the traced code raises
+        line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ModelError(f"PyTorch {type(module).__name__}: torch.onnx.export failed: {line}") from error
+    finally:
+        module.train(training)
+    import onnx
+
+    proto = onnx.ModelProto.FromString(buffer.getvalue())
+    proto.graph.name = type(module).__name__
+    return read_proto(proto)
