@@ -1,0 +1,69 @@
+"""The Python that does what a session has done so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workbench.session.state import Origin, State
+
+
+def code_of(state: State) -> str:
+    """A runnable script on the public API that leads to the state.
+
+    A live object cannot be written down: the script then expects it under the name ``source``. An uploaded file is
+    named as the user named it, and a comment says where it has to lie.
+    """
+    lines = ["import workbench as wb"]
+    if state.origin is not None and state.model is not None:
+        lines += ["", *_load(state.origin)]
+    if state.plan is not None:
+        lines += ["", f"plan = model.plan({_call(state.plan.target_format, **state.options)})", "print(plan)"]
+    if state.converted is not None:
+        lines += ["", f"converted = model.convert({_call(state.converted_to, **state.converted_with)})"]
+    if state.report is not None:
+        lines += ["", *_compare(state.compared_with), "print(report)"]
+    if state.exported is not None:
+        options = {"overwrite": True} if state.overwritten else {}
+        lines += ["", f"converted.save({_call(str(state.exported), **options)})"]
+    if state.report_file is not None:
+        lines += [f"report.to_html({str(state.report_file)!r})"]
+    return "\n".join(lines) + "\n"
+
+
+def _load(origin: Origin) -> list[str]:
+    if origin.uploaded:
+        return [
+            "# The file came through the browser: put it beside this script.",
+            f"model = wb.load({origin.name!r})",
+        ]
+    if origin.is_path:
+        return [f"model = wb.load({str(origin.value)!r})"]
+    kind = type(origin.value)
+    live = ", ".join(["source", *origin.options])
+    return [
+        f"# {live}: as handed to the workbench (source is a live {kind.__module__}.{kind.__qualname__}).",
+        f"model = wb.load({', '.join(['source', *(f'{name}={name}' for name in origin.options)])})",
+    ]
+
+
+def _compare(arguments: Mapping[str, Any]) -> list[str]:
+    shown = {name: value for name, value in arguments.items() if name != "feeds"}
+    call = ", ".join(["model", "converted", *(f"{name}={_literal(value)}" for name, value in shown.items())])
+    if arguments.get("feeds") is None:
+        return [f"report = wb.compare({call})"]
+    return ["# feeds is the {input name: array} that was handed over.", f"report = wb.compare({call}, feeds=feeds)"]
+
+
+def _call(*positional: object, **named: object) -> str:
+    return ", ".join([*map(_literal, positional), *(f"{name}={_literal(value)}" for name, value in named.items())])
+
+
+def _literal(value: object) -> str:
+    """``repr`` for what JSON and paths hold; containers of our own kinds become plain ones."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_literal(key)}: {_literal(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, Path):
+        return repr(str(value))
+    return repr(value)

@@ -1,0 +1,361 @@
+"""The session: the state of one conversion, and the steps that change it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import Cancelled, WorkbenchError
+from workbench.session.code import code_of
+from workbench.session.state import Attempt, Failure, Origin, State
+from workbench.session.task import Task
+
+if TYPE_CHECKING:
+    from workbench.compare import Report
+    from workbench.model import Model
+    from workbench.plan import Plan
+
+Listener = Callable[[], None]
+Step = Callable[[Task], tuple[Any, dict[str, Any], str]]
+"""The work of a step: its result, the fields of the state that it changes, and a line for the history."""
+
+# Conversions take turns in one process: coremltools' builder keeps module-level state, and work that was cancelled
+# may still be using the models of its session.
+_TURN = threading.RLock()
+_TURN_SECONDS = 0.05
+
+
+class Session:
+    """One model on its way: import → inspect → convert → compare → export.
+
+    Every step is a method that does the work at once and raises what goes wrong. :meth:`start` does the same on a
+    worker thread. Either way the outcome is in :attr:`state`, errors included. Safe to use from several threads.
+
+    Args:
+        source: opened at once, if given.
+        load: stands in for :func:`workbench.load`.
+        compare: stands in for :func:`workbench.compare`.
+    """
+
+    def __init__(
+        self,
+        source: object | None = None,
+        *,
+        load: Callable[..., Model] | None = None,
+        compare: Callable[..., Report] | None = None,
+    ) -> None:
+        self._load = load or _load
+        self._compare = compare or _compare
+        self._lock = threading.RLock()
+        self._state = State()
+        self._task: Task | None = None
+        self._listeners: list[Listener] = []
+        if source is not None:
+            self.open(source)
+
+    # What there is
+
+    @property
+    def state(self) -> State:
+        """The values of this moment."""
+        return self._state
+
+    @property
+    def model(self) -> Model | None:
+        """The model that was opened."""
+        return self._state.model
+
+    @property
+    def converted(self) -> Model | None:
+        """The converted model."""
+        return self._state.converted
+
+    @property
+    def report(self) -> Report | None:
+        """The comparison of the two."""
+        return self._state.report
+
+    @property
+    def history(self) -> tuple[Attempt, ...]:
+        """Everything that was tried, in order."""
+        return self._state.history
+
+    @property
+    def task(self) -> Task | None:
+        """The work that runs at this moment."""
+        task = self._task
+        return None if task is None or task.done else task
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step runs."""
+        return self.task is not None
+
+    def code(self) -> str:
+        """Runnable Python that does what has been done so far."""
+        return code_of(self._state)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener()`` after every change, on the thread that made it; returns what ends that."""
+        self._listeners.append(listener)
+
+        def unsubscribe() -> None:
+            with contextlib.suppress(ValueError):
+                self._listeners.remove(listener)
+
+        return unsubscribe
+
+    # The steps
+
+    def open(self, source: object, *, name: str | None = None, uploaded: bool = False, **options: Any) -> Model:
+        """Import a model: a path or a live object, as :func:`workbench.load` takes it. Everything else is reset.
+
+        Args:
+            source: what to open.
+            name: how it is called on display; by default the name of the file or of the model.
+            uploaded: whether ``source`` is a temporary file that came through a browser.
+            options: those of :func:`workbench.load` (``example_inputs`` for PyTorch).
+
+        Raises:
+            WorkbenchError: it cannot be read; the session stays as it was.
+        """
+        return self._now("open", source=source, name=name, uploaded=uploaded, **options)  # type: ignore[no-any-return]
+
+    def plan(self, target: str, **options: Any) -> Plan:
+        """Say layer by layer what a conversion would do.
+
+        Raises:
+            WorkbenchError: an option or a shape does not fit.
+        """
+        return self._now("plan", target=target, **options)  # type: ignore[no-any-return]
+
+    def convert(self, target: str | None = None, **options: Any) -> Model:
+        """Convert the model; without a target, as it was planned last.
+
+        Raises:
+            ConversionError: with all refusals.
+        """
+        return self._now("convert", target=target, **options)  # type: ignore[no-any-return]
+
+    def compare(self, **arguments: Any) -> Report:
+        """Compare the converted model with its source; the arguments are those of :func:`workbench.compare`."""
+        return self._now("compare", **arguments)  # type: ignore[no-any-return]
+
+    def export(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write the converted model; returns where it is.
+
+        Raises:
+            SaveError: there is something at the path, or it cannot be written.
+        """
+        return self._now("export", path=path, overwrite=overwrite)  # type: ignore[no-any-return]
+
+    def export_report(self, path: str | Path) -> Path:
+        """Write the comparison as a stand-alone HTML file; returns where it is."""
+        return self._now("export_report", path=path)  # type: ignore[no-any-return]
+
+    def start(self, step: str, **arguments: Any) -> Task:
+        """Take a step (the name of a method) on a worker thread. Work that runs already is cancelled: the newest wins.
+
+        Raises:
+            WorkbenchError: a file is being written, which is not cut short.
+        """
+        work, cancellable = self._work_of(step, arguments)
+        task = self._begin(step, cancellable)
+        thread = threading.Thread(
+            target=self._perform, args=(task, work, arguments), name=f"workbench-{step}", daemon=True
+        )
+        thread.start()
+        return task
+
+    def cancel(self) -> bool:
+        """End the running step; whether there was one that could be ended. Returns at once."""
+        with self._lock:
+            task = self.task
+            if task is None or not task.cancellable:
+                return False
+            task.cancel()
+            self._task = None
+            self._state = replace(self._state, failure=Failure(task.step, Cancelled(f"{task.step} was cancelled.")))
+        self._notify()
+        return True
+
+    def dismiss(self) -> None:
+        """Forget the last failure."""
+        with self._lock:
+            self._state = replace(self._state, failure=None)
+        self._notify()
+
+    # How a step is taken
+
+    def _now(self, step: str, **arguments: Any) -> Any:
+        work, cancellable = self._work_of(step, arguments)
+        task = self._begin(step, cancellable)
+        self._perform(task, work, arguments)
+        return task.result()
+
+    def _work_of(self, step: str, arguments: Mapping[str, Any]) -> tuple[Step, bool]:
+        """The work of a step, with its arguments bound, and whether it may be cancelled half-way."""
+        steps: dict[str, tuple[Callable[..., Any], bool]] = {
+            "open": (self._open, True),
+            "plan": (self._plan, True),
+            "convert": (self._convert, True),
+            "compare": (self._compare_models, True),
+            "export": (self._export, False),
+            "export_report": (self._export_report, False),
+        }
+        if step not in steps:
+            raise WorkbenchError(f"a session has no step {step!r}; there are {', '.join(steps)}.")
+        function, cancellable = steps[step]
+        return lambda task: function(task, **arguments), cancellable
+
+    def _begin(self, step: str, cancellable: bool) -> Task:
+        with self._lock:
+            running = self.task
+            if running is not None and not running.cancellable:
+                raise WorkbenchError(f"{running.step} is writing a file; wait until it is done, then {step} again.")
+            if running is not None:
+                running.cancel()
+            task = self._task = Task(step, self._notify, cancellable=cancellable)
+            self._state = replace(self._state, failure=None)
+        self._notify()
+        return task
+
+    def _perform(self, task: Task, work: Step, arguments: Mapping[str, Any]) -> None:
+        try:
+            with _turn(task):
+                result, changes, outcome = work(task)
+            self._commit(task, changes, Attempt(task.step, _recorded(arguments), outcome, ok=True))
+            task.finish(result)
+        except BaseException as error:
+            self._fail(task, error, arguments)
+            if not isinstance(error, Exception):  # Ctrl-C in a step that was called from Python
+                raise
+        self._notify()
+
+    def _commit(self, task: Task, changes: Mapping[str, Any], attempt: Attempt) -> None:
+        with self._lock:
+            task.check()
+            self._state = replace(self._state, **changes, history=(*self._state.history, attempt))
+            if self._task is task:
+                self._task = None
+
+    def _fail(self, task: Task, error: BaseException, arguments: Mapping[str, Any]) -> None:
+        with self._lock:
+            current = self._task is task
+            if current:
+                self._task = None
+            if current or not task.cancelled:
+                failure = Failure(task.step, error)
+                attempt = Attempt(task.step, _recorded(arguments), failure.message, ok=False)
+                self._state = replace(self._state, failure=failure, history=(*self._state.history, attempt))
+        task.finish(error=error)
+
+    def _notify(self) -> None:
+        for listener in tuple(self._listeners):
+            listener()
+
+    # What the steps do
+
+    def _open(self, task: Task, source: object, name: str | None = None, uploaded: bool = False, **options: Any) -> Any:
+        task.progress("reading", 0.0)
+        model = self._load(source, **options)
+        shown = name or (Path(source).name if isinstance(source, str | Path) else model.name)
+        outcome = f"{model.format}, {len(model.layers)} layers"
+        fresh = State(origin=Origin(source, shown, uploaded, tuple(options)), model=model)
+        changes = {field: getattr(fresh, field) for field in fresh.__dataclass_fields__ if field != "history"}
+        return model, changes, outcome
+
+    def _need(self, field: str, step: str, way_out: str) -> Any:
+        value = getattr(self._state, field)
+        if value is None:
+            raise WorkbenchError(f"{step}: there is no {field} yet; {way_out} first.")
+        return value
+
+    def _plan(self, task: Task, target: str, **options: Any) -> Any:
+        model = self._need("model", "plan", "open a model")
+        task.progress("planning", 0.0)
+        plan = model.plan(target, progress=task.progress, **options)
+        return plan, {"plan": plan, "target": target, "options": options}, plan.summary()
+
+    def _convert(self, task: Task, target: str | None = None, **options: Any) -> Any:
+        model = self._need("model", "convert", "open a model")
+        if target is None:
+            target = self._need("target", "convert", "plan for a target")
+            options = {**self._state.options, **options}
+        converted = model.convert(target, progress=task.progress, **options)
+        changes = {
+            "target": target,
+            "options": options,
+            "converted": converted,
+            "converted_to": target,
+            "converted_with": options,
+            "report": None,
+            "exported": None,
+            "report_file": None,
+        }
+        plan = self._state.plan
+        if plan is not None and (plan.target_format != target or dict(self._state.options) != options):
+            changes["plan"] = None  # it spoke of another conversion
+        return converted, changes, f"{len(converted.layers)} layers"
+
+    def _compare_models(self, task: Task, **arguments: Any) -> Any:
+        reference = self._need("model", "compare", "open a model")
+        converted = self._need("converted", "compare", "convert the model")
+        report = self._compare(reference, converted, progress=task.progress, **arguments)
+        changes = {"report": report, "compared_with": arguments, "report_file": None}
+        return report, changes, "within tolerance" if report.ok else "beyond tolerance"
+
+    def _export(self, task: Task, path: str | Path, overwrite: bool = False) -> Any:
+        converted = self._need("converted", "export", "convert the model")
+        task.progress("writing", 0.0)
+        written = Path(converted.save(Path(os.path.expanduser(path)), overwrite=overwrite))
+        return written, {"exported": written, "overwritten": overwrite}, str(written)
+
+    def _export_report(self, task: Task, path: str | Path) -> Any:
+        report = self._need("report", "export_report", "compare the models")
+        task.progress("writing", 0.0)
+        written = Path(os.path.expanduser(path))
+        report.to_html(written)
+        return written, {"report_file": written}, str(written)
+
+    def __repr__(self) -> str:
+        origin = self._state.origin
+        return f"Session({origin.name!r}, {self._state.reached()})" if origin else "Session(empty)"
+
+
+def _recorded(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments for the history: a model or a batch of arrays is kept by its type only, since history is long."""
+    plain = (str, int, float, bool, type(None), Path, tuple, list)
+    return {
+        name: value if isinstance(value, plain) or (name == "shapes") else type(value).__name__
+        for name, value in arguments.items()
+    }
+
+
+@contextlib.contextmanager
+def _turn(task: Task) -> Iterator[None]:
+    """Wait until no other work runs in the process; a cancelled task stops waiting."""
+    while not _TURN.acquire(timeout=_TURN_SECONDS):
+        task.progress("waiting for earlier work to end", 0.0)
+    try:
+        task.check()
+        yield
+    finally:
+        _TURN.release()
+
+
+def _load(source: Any, **options: Any) -> Model:
+    from workbench.model import load
+
+    return load(source, **options)
+
+
+def _compare(reference: Model, target: Model, **arguments: Any) -> Report:
+    from workbench.compare import compare
+
+    return compare(reference, target, **arguments)
