@@ -1,0 +1,276 @@
+"""A run of hub nodes as an onnxruntime session of its own.
+
+Small constants are written into the session's graph; large ones are handed over as they lie in memory (mapped from the
+model's file, mostly). So a session costs the nodes that it runs, not the model that they were taken from, and no model
+is too large for the two gigabytes of a protobuf message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+from workbench.errors import ExecutionError
+from workbench.hub import IR_VERSION, Emitter
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
+Array = np.ndarray[Any, Any]
+
+INLINE_BYTES = 4096
+"""Constants up to this size stand in the graph itself, where kernels can see them while the session is made."""
+
+
+class Fragment:
+    """Nodes of one hub graph, in topological order, that can be run on their own.
+
+    Args:
+        nodes: the nodes; what they read and none of them makes is an input of the fragment.
+        outputs: names of the tensors to return, each made by one of the nodes.
+        cut: of these tensors the nodes read what is *fed* under the name, while ``outputs`` returns what is computed.
+        inputs: the type of an input where it is better known than the hub knows it.
+        constants: how large constants are handed over. ``"shared"``: without a copy, but hidden from the optimiser.
+            ``"folded"``: the session takes a copy that it may rearrange (faster when it is run often).
+        threads: of one operator; 0 leaves it to onnxruntime.
+        optimise: let onnxruntime fuse and rearrange the nodes.
+
+    Attributes:
+        inputs: names of the tensors that :meth:`run` has to be fed.
+        outputs: names of the tensors that it returns.
+
+    Raises:
+        ExecutionError: onnxruntime refuses the nodes.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[ir.Node],
+        outputs: Sequence[str],
+        *,
+        cut: Iterable[str] = (),
+        inputs: Mapping[str, onnx.TypeProto] | None = None,
+        constants: str = "shared",
+        threads: int = 0,
+        optimise: bool = False,
+    ) -> None:
+        import onnx
+
+        self.outputs = tuple(outputs)
+        self._shared: dict[str, Array] = {}
+        self._fetched = [_computed(name) if name in set(cut) else name for name in outputs]
+        cut = frozenset(cut)
+        graph = onnx.GraphProto(name="fragment")
+        made = {value for node in nodes for value in node.outputs if value.name not in cut}
+        external: dict[str, Array] = {}
+        self.inputs = self._boundary(graph, nodes, made, inputs or {}, external if constants == "folded" else None)
+        for node in nodes:
+            proto = serialize_node(node)
+            proto.output[:] = [_computed(name) if name in cut else name for name in proto.output]
+            graph.node.append(proto)
+        graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._fetched)
+        self._session = _session(graph, _opsets(nodes), external, threads, optimise)
+
+    def _boundary(
+        self,
+        graph: onnx.GraphProto,
+        nodes: Sequence[ir.Node],
+        made: set[ir.Value],
+        types: Mapping[str, onnx.TypeProto],
+        external: dict[str, Array] | None,
+    ) -> tuple[str, ...]:
+        """Declare what the nodes read from outside; returns the names that are to be fed."""
+        import onnx
+
+        names: list[str] = []
+        seen: set[ir.Value] = set()
+        inner = {value for node in nodes for value in _inner_values(node)}
+        for value in (value for node in nodes for value in Emitter.reads(node)):
+            if value in made or value in seen or value in inner or not value.name:
+                continue
+            seen.add(value)
+            if value.const_value is None or value.is_graph_input():
+                names.append(value.name)
+                graph.input.append(onnx.ValueInfoProto(name=value.name, type=types.get(value.name) or _type(value)))
+                continue
+            array = _as_it_lies(value.const_value)
+            if array is None:
+                graph.initializer.append(_inline(value.const_value, value.name))
+            elif external is not None:
+                external[value.name] = array
+                graph.initializer.append(_reference(value.const_value, value.name))
+            else:
+                self._shared[value.name] = array
+                graph.input.append(onnx.ValueInfoProto(name=value.name, type=_type(value)))
+        return tuple(names)
+
+    def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the nodes once; feeds that are no inputs are ignored.
+
+        Returns:
+            The outputs by name: arrays, or lists of them where the hub's value is a sequence.
+
+        Raises:
+            ExecutionError: the nodes cannot be computed on these feeds.
+        """
+        given = {name: feeds[name] for name in self.inputs}
+        with translated():
+            results = self._session.run(self._fetched, {**given, **self._shared})
+        return dict(zip(self.outputs, results))
+
+
+@contextlib.contextmanager
+def translated() -> Any:
+    """Turn onnxruntime's exceptions (classes of its own without a common base) into ours, with their first line."""
+    try:
+        yield
+    except ExecutionError:
+        raise
+    except Exception as error:
+        text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+        cause = text.split(" : ", 2)[-1] if text.startswith("[ONNXRuntimeError]") else text
+        raise ExecutionError(cause or type(error).__name__) from error
+
+
+def serialize_node(node: ir.Node) -> onnx.NodeProto:
+    """The node as a protobuf message that refers to no file: tensors inside its attributes are written out."""
+    proto = ir.serde.serialize_node(node)
+    proto.ClearField("metadata_props")
+    proto.ClearField("doc_string")
+    _embed(node, proto)
+    return proto
+
+
+def _embed(node: ir.Node, proto: onnx.NodeProto) -> None:
+    for attribute in proto.attribute:
+        if attribute.HasField("t"):
+            attribute.t.CopyFrom(_inline(node.attributes[attribute.name].as_tensor(), attribute.t.name))
+        elif attribute.HasField("g"):
+            graph = node.attributes[attribute.name].as_graph()
+            for initializer in attribute.g.initializer:
+                tensor = graph.initializers[initializer.name].const_value
+                if tensor is not None:
+                    initializer.CopyFrom(_inline(tensor, initializer.name))
+            for inner, inner_proto in zip(graph, attribute.g.node):
+                _embed(inner, inner_proto)
+
+
+def _inner_values(node: ir.Node) -> Iterable[ir.Value]:
+    """Everything that is declared inside the subgraphs of a node."""
+    for attribute in node.attributes.values():
+        if attribute.type is ir.AttributeType.GRAPH:
+            graph = attribute.as_graph()
+            yield from graph.inputs
+            yield from graph.initializers.values()
+            for inner in ir.traversal.RecursiveGraphIterator(graph):
+                yield from inner.outputs
+                for nested in inner.attributes.values():
+                    if nested.type is ir.AttributeType.GRAPH:
+                        yield from nested.as_graph().inputs
+                        yield from nested.as_graph().initializers.values()
+
+
+def _computed(name: str) -> str:
+    """The name that a cut tensor is written to while its own name is read from the feeds."""
+    return f"{name}//computed"
+
+
+def _as_it_lies(tensor: ir.TensorProtocol) -> Array | None:
+    """The tensor's array if it is large and onnxruntime can use it in place; else ``None``."""
+    if tensor.nbytes <= INLINE_BYTES or tensor.dtype is ir.DataType.STRING:
+        return None
+    array = tensor.numpy()
+    if array.dtype.isbuiltin != 1 or array.dtype.kind not in "biuf":  # ml_dtypes' bfloat16, float8, int4
+        return None
+    if not array.dtype.isnative or not array.flags.c_contiguous or array.ctypes.data % array.itemsize:
+        return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).copy()
+    return array
+
+
+def _inline(tensor: ir.TensorProtocol, name: str) -> onnx.TensorProto:
+    import onnx
+
+    if tensor.dtype is ir.DataType.STRING or not isinstance(tensor, ir.ExternalTensor):
+        proto: onnx.TensorProto = ir.serde.serialize_tensor(tensor)
+        proto.name = name
+        return proto
+    return onnx.TensorProto(
+        name=name, data_type=tensor.dtype.value, dims=list(tensor.shape.numpy()), raw_data=tensor.tobytes()
+    )
+
+
+def _reference(tensor: ir.TensorProtocol, name: str) -> onnx.TensorProto:
+    """An initializer whose data onnxruntime gets as an ``OrtValue`` (the location is never opened)."""
+    import onnx
+
+    proto = onnx.TensorProto(
+        name=name,
+        data_type=tensor.dtype.value,
+        dims=list(tensor.shape.numpy()),
+        data_location=onnx.TensorProto.EXTERNAL,
+    )
+    proto.external_data.add(key="location", value="in-memory")
+    return proto
+
+
+def _type(value: ir.Value) -> onnx.TypeProto:
+    """The value's type; shapes inside the graph are left to onnxruntime, which knows the fed ones."""
+    import onnx
+
+    if value.type is None:
+        raise ExecutionError(f"the type of the tensor {value.name!r} is not known")
+    proto: onnx.TypeProto = ir.serde.serialize_value(value).type
+    if proto.HasField("tensor_type") and not value.is_initializer():
+        proto.tensor_type.ClearField("shape")
+    return proto
+
+
+def type_of(array: Array) -> onnx.TypeProto:
+    """The protobuf type of an array without its shape (several samples may differ in it)."""
+    import onnx
+
+    if array.dtype.kind in "OUST":
+        return onnx.helper.make_tensor_type_proto(onnx.TensorProto.STRING, None)
+    return onnx.helper.make_tensor_type_proto(ir.DataType.from_numpy(array.dtype).value, None)
+
+
+def _opsets(nodes: Sequence[ir.Node]) -> dict[str, int]:
+    from workbench.hub import OPSET
+
+    domains = {node.domain for node in nodes}
+    for node in nodes:
+        for attribute in node.attributes.values():
+            if attribute.type is ir.AttributeType.GRAPH:
+                domains |= {inner.domain for inner in ir.traversal.RecursiveGraphIterator(attribute.as_graph())}
+    return {"": OPSET, **{domain: 1 for domain in sorted(domains) if domain}}
+
+
+def _session(
+    graph: onnx.GraphProto, opsets: Mapping[str, int], external: Mapping[str, Array], threads: int, optimise: bool
+) -> onnxruntime.InferenceSession:
+    import onnx
+    import onnxruntime
+
+    model = onnx.ModelProto(ir_version=IR_VERSION, graph=graph)
+    model.opset_import.extend(onnx.OperatorSetIdProto(domain=name, version=number) for name, number in opsets.items())
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
+    if not optimise:  # a session that lives for a few runs gives its memory back at once
+        options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
+    if external:
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in external.values()]
+        options.add_external_initializers(list(external), values)
+    with translated():
+        return onnxruntime.InferenceSession(
+            model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
+        )
