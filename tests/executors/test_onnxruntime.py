@@ -1,4 +1,4 @@
-"""The onnxruntime executor: plain and tapped runs, weights that are not copied, float16 rounding, errors that name the cause."""
+"""The onnxruntime executor: plain and tapped, weights not copied, float16 rounding kept, errors that name the cause."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_weights_inside_branches_and_outer_values(tmp_path) -> None:
 
 def test_cut_tensors_are_fed_and_still_returned() -> None:
     model = small()
-    fragment = Fragment([node for node in model.graph], ["hidden", "y"], cut=["hidden"])
+    fragment = Fragment(list(model.graph), ["hidden", "y"], cut=["hidden"])
     assert set(fragment.inputs) == {"x", "hidden"}
     found = fragment.run({"x": X, "hidden": np.full((1, 4), 7, np.float32)})
     np.testing.assert_allclose(found["hidden"], X @ np.arange(16, dtype=np.float32).reshape(4, 4), rtol=1e-6)

@@ -51,7 +51,7 @@ def _mismatches(spec: TensorSpec, feed: Any) -> list[str]:
         wrong.append(f"the feed {spec.name!r} is {feed.dtype.name}, the input takes {spec.dtype}{way}")
     if spec.shape is not None and (
         feed.ndim != len(spec.shape)
-        or any(isinstance(dim, int) and dim != size for dim, size in zip(spec.shape, feed.shape))
+        or any(isinstance(dim, int) and dim != size for dim, size in zip(spec.shape, feed.shape, strict=True))
     ):
         wrong.append(f"the feed {spec.name!r} has the shape {list(feed.shape)}, the input takes {spec.describe()}")
     return wrong

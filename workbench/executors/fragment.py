@@ -121,7 +121,7 @@ class Fragment:
         given = {name: feeds[name] for name in self.inputs}
         with translated():
             results = self._session.run(self._fetched, {**given, **self._shared})
-        return dict(zip(self.outputs, results))
+        return dict(zip(self.outputs, results, strict=True))
 
 
 @contextlib.contextmanager
@@ -156,7 +156,7 @@ def _embed(node: ir.Node, proto: onnx.NodeProto) -> None:
                 tensor = graph.initializers[initializer.name].const_value
                 if tensor is not None:
                     initializer.CopyFrom(_inline(tensor, initializer.name))
-            for inner, inner_proto in zip(graph, attribute.g.node):
+            for inner, inner_proto in zip(graph, attribute.g.node, strict=True):
                 _embed(inner, inner_proto)
 
 
@@ -188,7 +188,8 @@ def _as_it_lies(tensor: ir.TensorProtocol) -> Array | None:
     if array.dtype.isbuiltin != 1 or array.dtype.kind not in "biuf":  # ml_dtypes' bfloat16, float8, int4
         return None
     if not array.dtype.isnative or not array.flags.c_contiguous or array.ctypes.data % array.itemsize:
-        return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).copy()
+        native: Array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+        return native
     return array
 
 
@@ -220,7 +221,6 @@ def _reference(tensor: ir.TensorProtocol, name: str) -> onnx.TensorProto:
 
 def _type(value: ir.Value) -> onnx.TypeProto:
     """The value's type; shapes inside the graph are left to onnxruntime, which knows the fed ones."""
-    import onnx
 
     if value.type is None:
         raise ExecutionError(f"the type of the tensor {value.name!r} is not known")
