@@ -35,7 +35,9 @@ def contained(root: Path, name: str, *, what: str = "file") -> Path:
     for part in parts:
         path = path / part
         if path.is_symlink():
-            raise ModelError(f"{root}: the {what} {name!r} goes through a symbolic link; copy the file into the folder.")
+            raise ModelError(
+                f"{root}: the {what} {name!r} goes through a symbolic link; copy the file into the folder."
+            )
     try:
         status = path.lstat()
     except OSError as error:

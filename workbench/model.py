@@ -190,9 +190,7 @@ class Model:
             self._executor = executor_for(self.document)
         return self._executor
 
-    def run(
-        self, feeds: Mapping[str, Any], taps: Literal["all"] | Sequence[str] | None = None
-    ) -> dict[str, Array]:
+    def run(self, feeds: Mapping[str, Any], taps: Literal["all"] | Sequence[str] | None = None) -> dict[str, Array]:
         """Run the model.
 
         Args:

@@ -13,7 +13,17 @@ from workbench.formats.base import Draft, Format, Options, Source, make_options
 GROUP = "workbench.formats"
 _OWN = {name: f"workbench.formats.{name}" for name in ("onnx", "nnef", "coreml")}
 
-__all__ = ["Draft", "Format", "Options", "Source", "all_formats", "format_named", "format_of", "make_options"]
+__all__ = [
+    "Draft",
+    "Format",
+    "Options",
+    "Source",
+    "all_formats",
+    "format_for_suffix",
+    "format_named",
+    "format_of",
+    "make_options",
+]
 
 
 @functools.lru_cache(maxsize=1)
@@ -43,6 +53,20 @@ def format_named(name: str) -> Format:
     if name not in formats:
         raise OptionError(f"unknown format {name!r}; there are {', '.join(formats)}.")
     return formats[name]
+
+
+def format_for_suffix(path: str | Path) -> Format:
+    """The format that a file to be written belongs to, by its suffix.
+
+    Raises:
+        OptionError: no format has that suffix; the message lists those that exist.
+    """
+    name = str(path).lower().rstrip("/")
+    for candidate in all_formats().values():
+        if name.endswith(candidate.suffixes):
+            return candidate
+    known = ", ".join(suffix for candidate in all_formats().values() for suffix in candidate.suffixes)
+    raise OptionError(f"{path}: the suffix belongs to no format; there are {known}. Name the format with --to.")
 
 
 def format_of(source: Path | object) -> Format:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 from workbench.document import Document, Progress, TensorSpec
 from workbench.errors import OptionError, Refusal
 from workbench.hub import Specialized
-from workbench.lowering import Outcome
+from workbench.lowering import Outcome, Table
 
 AnyOptions = TypeVar("AnyOptions", bound="Options")
 
@@ -90,6 +90,10 @@ class Format(ABC):
         Raises:
             ModelError: the file is damaged, unsafe, or of a kind that is not supported; the message names it.
         """
+
+    def tables(self) -> Sequence[Table[Any]]:
+        """The lowering tables of the format, for the coverage lists; the hub's own format has none."""
+        return ()
 
     @abstractmethod
     def draft(self, hub: Specialized, source: Source, options: Any, progress: Progress) -> Draft:

@@ -45,9 +45,7 @@ def check_node(node: ir.Node, opset: int = OPSET) -> None:
         if declared is None:
             raise ModelError(f"{where}: unknown attribute {name!r}; the operator has {sorted(schema.attributes)}.")
         if not attribute.is_ref() and attribute.type.value != int(declared.type.value):
-            raise ModelError(
-                f"{where}: attribute {name!r} is a {attribute.type.name}, expected {declared.type.name}."
-            )
+            raise ModelError(f"{where}: attribute {name!r} is a {attribute.type.name}, expected {declared.type.name}.")
     for name, declared in schema.attributes.items():
         if declared.required and name not in node.attributes:
             raise ModelError(f"{where}: the required attribute {name!r} is missing.")
@@ -62,9 +60,7 @@ def _check_split(node: ir.Node, where: str) -> None:
         raise ModelError(f"{where}: num_outputs is {count.as_int()} but the node has {len(node.outputs)} outputs.")
 
 
-def infer_node(
-    node: ir.Node, known: Mapping[ir.Value, np.ndarray[Any, Any]] | None = None, opset: int = OPSET
-) -> None:
+def infer_node(node: ir.Node, known: Mapping[ir.Value, np.ndarray[Any, Any]] | None = None, opset: int = OPSET) -> None:
     """Set type and shape of the node's outputs from those of its inputs, as far as they follow.
 
     Args:

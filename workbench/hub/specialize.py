@@ -116,9 +116,7 @@ class _Replay:
                 return self._inline(node, branch)
         if node.op_type == "Constant" and not node.domain:
             return self._constant(node)
-        cloner = Cloner(
-            attr_map={}, value_map=dict(self.values), metadata_props={}, allow_outer_scope_values=True
-        )
+        cloner = Cloner(attr_map={}, value_map=dict(self.values), metadata_props={}, allow_outer_scope_values=True)
         self.values.update(zip(node.outputs, self.emitter.add(cloner.clone_node(node)), strict=True))
 
     def _inline(self, node: ir.Node, branch: ir.Graph) -> None:

@@ -1,0 +1,233 @@
+"""The command line: ``workbench convert | compare | inspect | plan | run | coverage | lab``.
+
+Exit codes: 0 done and verified; 1 converted, but the comparison fails its tolerance; 2 bad usage, an unreadable input,
+or a failure while running or writing; 3 refused, the model cannot be expressed in the target format.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from workbench._version import __version__
+from workbench.errors import ConversionError, OptionError, WorkbenchError
+
+DONE, DIFFERS, UNUSABLE, REFUSED = 0, 1, 2, 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. Errors of ours are one message on stderr, without a traceback."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    try:
+        command: Callable[[argparse.Namespace], int] = chosen.command
+        return command(chosen)
+    except ConversionError as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return REFUSED
+    except WorkbenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return UNUSABLE
+    except BrokenPipeError:  # the reader of our output has seen enough (`workbench inspect m.onnx | head`)
+        sys.stderr.close()
+        return DONE
+    except KeyboardInterrupt:
+        print("interrupted; nothing was left half-written", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="workbench",
+        description="Convert neural networks between ONNX, NNEF and Core ML, and see whether they still compute the same.",
+        epilog="Exit codes: 0 done and verified, 1 the comparison fails, 2 bad usage or input, 3 refused.",
+    )
+    parser.add_argument("--version", action="version", version=f"workbench {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    convert = commands.add_parser("convert", help="convert a model, and verify the result layer by layer")
+    convert.add_argument("source", metavar="SRC", help="the model")
+    convert.add_argument("destination", metavar="DST", help="where to write; the suffix tells the format")
+    convert.add_argument("--no-verify", action="store_true", help="do not compare the result with its source")
+    convert.add_argument("--overwrite", action="store_true", help="replace what stands at DST")
+    _add_target(convert, required=False)
+    convert.set_defaults(command=_convert)
+
+    compare = commands.add_parser("compare", help="compare two models layer by layer")
+    compare.add_argument("reference", metavar="A")
+    compare.add_argument("target", metavar="B")
+    compare.add_argument("--feeds", metavar="FILE.npz", help="inputs by name; without it, seeded random ones")
+    compare.add_argument("--isolated", action="store_true", help="show the error that each layer makes by itself")
+    compare.add_argument("--html", metavar="FILE", help="write the report as a page")
+    compare.add_argument("--json", metavar="FILE", help="write the report as JSON")
+    compare.set_defaults(command=_compare)
+
+    inspect = commands.add_parser("inspect", help="show inputs, outputs and layers")
+    inspect.add_argument("source", metavar="SRC")
+    inspect.set_defaults(command=_inspect)
+
+    plan = commands.add_parser("plan", help="say layer by layer what a conversion would do")
+    plan.add_argument("source", metavar="SRC")
+    _add_target(plan, required=True)
+    plan.set_defaults(command=_plan)
+
+    run = commands.add_parser("run", help="run a model once")
+    run.add_argument("source", metavar="SRC")
+    run.add_argument("--feeds", metavar="FILE.npz", required=True, help="inputs by name")
+    run.add_argument("--out", metavar="FILE.npz", help="write the outputs there")
+    run.set_defaults(command=_run)
+
+    coverage = commands.add_parser("coverage", help="list the operators that can be converted")
+    coverage.add_argument("--format", metavar="FORMAT", help="only this format")
+    coverage.set_defaults(command=_coverage)
+
+    lab = commands.add_parser("lab", help="open JupyterLab with the workbench on a model or a notebook")
+    lab.add_argument("source", metavar="SRC", nargs="?", help="a model or a notebook; without it, the shipped sample")
+    lab.add_argument("--no-browser", action="store_true", help="start the server only and print its address")
+    lab.add_argument("--port", type=int, help="port of the server on the loopback interface")
+    lab.set_defaults(command=_lab)
+    return parser
+
+
+def _add_target(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument("--to", metavar="FORMAT", required=required, help="onnx, nnef or coreml")
+    parser.add_argument("--precision", help="fp32, fp16 or mixed (Core ML)")
+    parser.add_argument(
+        "--shape",
+        metavar="NAME=1,3,224,224",
+        action="append",
+        default=[],
+        help="fixes a dynamic input; may be repeated",
+    )
+    parser.add_argument(
+        "--option", metavar="NAME=VALUE", action="append", default=[], help="any further option of the target"
+    )
+
+
+def _options(chosen: argparse.Namespace) -> dict[str, Any]:
+    """The conversion's keyword arguments.
+
+    Raises:
+        OptionError: ``--shape`` or ``--option`` is not of the form that it takes.
+    """
+    options: dict[str, Any] = {}
+    for text in chosen.option:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise OptionError(f"--option takes NAME=VALUE, not {text!r}.")
+        options[name] = value
+    if chosen.precision is not None:
+        options["precision"] = chosen.precision
+    shapes = dict(_shape(text) for text in chosen.shape)
+    return {**options, "shapes": shapes} if shapes else options
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, equals, sizes = text.rpartition("=")  # names may hold an equals sign, sizes cannot
+    try:
+        shape = tuple(int(size) for size in sizes.split(",") if size.strip())
+    except ValueError:
+        equals = ""
+    if not equals:
+        raise OptionError(f"--shape takes NAME=1,3,224,224, not {text!r}.")
+    return name, shape
+
+
+def _convert(chosen: argparse.Namespace) -> int:
+    from workbench.formats import format_for_suffix
+    from workbench.session import Session
+
+    target = chosen.to or format_for_suffix(chosen.destination).name
+    session = Session(chosen.source)
+    session.convert(target, **_options(chosen))
+    path = session.export(chosen.destination, overwrite=chosen.overwrite)
+    print(f"written: {path}")
+    if chosen.no_verify:
+        return DONE
+    return _verdict(session.compare())
+
+
+def _compare(chosen: argparse.Namespace) -> int:
+    from workbench.compare import compare
+    from workbench.model import load
+
+    mode = "isolated" if chosen.isolated else "both"
+    report = compare(load(chosen.reference), load(chosen.target), feeds=chosen.feeds, mode=mode)
+    if chosen.html:
+        print(f"written: {report.to_html(chosen.html)}")
+    if chosen.json:
+        Path(chosen.json).write_text(report.to_json(), encoding="utf-8")
+        print(f"written: {chosen.json}")
+    return _verdict(report)
+
+
+def _verdict(report: Any) -> int:
+    print(report)
+    return DONE if report.ok else DIFFERS
+
+
+def _inspect(chosen: argparse.Namespace) -> int:
+    from workbench.model import load
+
+    model = load(chosen.source)
+    print(f"{model.name}: {model.format}, {len(model.layers)} layers")
+    for title, specs in (("input", model.inputs), ("output", model.outputs)):
+        for spec in specs:
+            print(f"  {title:7} {spec}")
+    for layer in model.layers:
+        shapes = ", ".join(spec.describe() for spec in layer.outputs)
+        print(f"  {layer.operator:24} {layer.name}  →  {shapes}")
+    return DONE
+
+
+def _plan(chosen: argparse.Namespace) -> int:
+    from workbench.model import load
+
+    plan = load(chosen.source).plan(chosen.to, **_options(chosen))
+    print(plan)
+    return DONE if plan.ok else REFUSED
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    import numpy as np
+
+    from workbench.executors import load_feeds
+    from workbench.model import load
+
+    model = load(chosen.source)
+    outputs = model.run(load_feeds(chosen.feeds))
+    print(f"run by {model.executor.name}")
+    for name, array in outputs.items():
+        print(f"  {name}: {array.dtype.name}{list(array.shape)}  min {array.min():.6g}  max {array.max():.6g}")
+    if chosen.out:
+        with Path(chosen.out).open("wb") as handle:  # a handle, since numpy appends .npz to a bare name
+            np.savez(handle, **outputs)  # type: ignore[arg-type]  # numpy's stub takes no mapping of arrays
+        print(f"written: {chosen.out}")
+    return DONE
+
+
+def _coverage(chosen: argparse.Namespace) -> int:
+    from workbench.formats import all_formats, format_named
+
+    formats = [format_named(chosen.format)] if chosen.format else list(all_formats().values())
+    rows = {
+        f"{table.source} → {table.target}": [entry.label for entry in table]
+        for found in formats
+        for table in found.tables()
+    }
+    print(json.dumps(rows, indent=2, ensure_ascii=False))
+    return DONE
+
+
+def _lab(chosen: argparse.Namespace) -> int:
+    from workbench.launch import lab
+
+    return lab(chosen.source, browser=not chosen.no_browser, port=chosen.port)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
