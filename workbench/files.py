@@ -8,14 +8,19 @@ manifest) is resolved by :func:`contained`, and by nothing else. Writing: everyt
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from workbench.errors import ModelError, SaveError
+
+_AT_FDCWD = -100  # "relative to the working directory" of Linux
+_EXCHANGE = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
 
 PARTIAL = ".workbench-partial-"  # prefix of the temporary siblings
 
@@ -73,12 +78,7 @@ def replacing(destination: Path, *, overwrite: bool = False) -> Iterator[Path]:
         yield partial
         _flush(partial)
         if destination.is_dir() and not destination.is_symlink():
-            destination.rename(workspace / "replaced")  # a folder cannot be renamed over a full one
-            try:
-                partial.rename(destination)
-            except OSError:
-                (workspace / "replaced").rename(destination)
-                raise
+            _swap_folders(partial, destination, workspace / "replaced")
         else:
             os.replace(partial, destination)
         _flush_folder(destination.parent)
@@ -86,6 +86,34 @@ def replacing(destination: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise SaveError(f"writing {destination} failed: {error.strerror or error}. The old state is kept.") from error
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
+
+
+def _swap_folders(new: Path, old: Path, aside: Path) -> None:
+    """Put a folder in the place of another; a full folder cannot be renamed over.
+
+    Linux and macOS exchange the two names in one step. Elsewhere the old one steps aside first, and comes back if the
+    new one cannot take its place.
+    """
+    if _exchange(new, old):
+        return
+    old.rename(aside)
+    try:
+        new.rename(old)
+    except OSError:
+        aside.rename(old)
+        raise
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names atomically; ``False`` where the system or the file system cannot."""
+    names = os.fsencode(one), os.fsencode(other)
+    if sys.platform == "linux":
+        call = getattr(ctypes.CDLL(None), "renameat2", None)  # man 2 renameat2
+        return call is not None and call(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _EXCHANGE) == 0
+    if sys.platform == "darwin":
+        call = getattr(ctypes.CDLL(None), "renamex_np", None)  # man 2 renamex_np
+        return call is not None and call(names[0], names[1], _EXCHANGE) == 0
+    return False
 
 
 def _flush(path: Path) -> None:
