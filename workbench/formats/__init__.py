@@ -81,6 +81,9 @@ def format_of(source: Path | object) -> Format:
         for candidate in all_formats().values():
             if candidate.claims(source):
                 return candidate
+        for candidate in all_formats().values():  # damaged, perhaps: its reader can say how
+            if source.name.lower().endswith(candidate.suffixes):
+                return candidate
         known = ", ".join(suffix for candidate in all_formats().values() for suffix in candidate.suffixes)
         raise ModelError(f"{source}: the content is of no format that is known here ({known}).")
     for candidate in all_formats().values():
