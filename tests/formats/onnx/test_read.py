@@ -1,0 +1,208 @@
+"""Reading ONNX: what the file says is what is shown; what is broken or hostile is one typed error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper, parser
+
+import workbench as wb
+from tests.real_models import ONNX, RealModel
+from workbench.formats.onnx import FORMAT
+
+HEADER = '<ir_version: 10, opset_import: ["" : 17]>'
+
+
+def model_of(text: str, header: str = HEADER) -> onnx.ModelProto:
+    return parser.parse_model(f"{header} {text}")
+
+
+def saved(proto: onnx.ModelProto, folder: Path) -> Path:
+    path = folder / "model.onnx"
+    path.write_bytes(proto.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("real", ONNX, ids=str)
+def test_real_models_are_recognised_and_listed(real: RealModel) -> None:
+    assert FORMAT.claims(real.path)
+    model = wb.load(real.path)
+    proto = onnx.load(real.path)
+    assert len(model.layers) == len(proto.graph.node)
+    assert len({layer.name for layer in model.layers}) == len(model.layers)
+    made = {value.name for layer in model.layers for value in layer.outputs}
+    assert {value.name for value in model.outputs} <= made
+    initializers = {tensor.name for tensor in proto.graph.initializer}
+    assert [value.name for value in model.inputs] == [
+        value.name for value in proto.graph.input if value.name not in initializers
+    ]
+
+
+def test_layers_state_operator_version_attributes_and_inferred_types() -> None:
+    model = wb.load(model_of("g (float[N, 4] x) => (float[N, 4] y) { a = Softmax <axis = 1> (x)  y = Clip(a) }"))
+    first, second = model.layers
+    assert (first.name, first.operator, first.attributes) == ("a", "Softmax-13", {"axis": 1})
+    assert str(first.outputs[0]) == "a: float32[N, 4]"
+    assert second.operator == "Clip-13"
+
+
+def test_a_layer_name_never_shadows_the_tensor_of_another() -> None:
+    proto = model_of("g (float[2] x) => (float[2] y) { a = Relu(x)  y = Neg(a) }")
+    proto.graph.node[0].name = "y"
+    names = [layer.name for layer in wb.load(proto).layers]
+    assert names == ["y_1", "y"]
+
+
+def test_functions_are_one_layer_and_still_compute() -> None:
+    proto = parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 17, "own" : 1]> '
+        "g (float[3] x) => (float[3] y) { h = own.twice(x)  y = own.twice(h) }"
+        '<domain: "own", opset_import: ["" : 17]> twice (a) => (b) { b = Add(a, a) }'
+    )
+    model = wb.load(proto)
+    assert [layer.operator for layer in model.layers] == ["own.twice", "own.twice"]
+    x = np.arange(3, dtype=np.float32)
+    np.testing.assert_array_equal(model.run({"x": x})["y"], 4 * x)
+    np.testing.assert_array_equal(model.run({"x": x}, taps=["h"])["h"], 2 * x)
+
+
+def test_external_data_beside_the_file_is_read(tmp_path: Path) -> None:
+    weights = np.arange(1024, dtype=np.float32)
+    proto = model_of("g (float[1024] x) => (float[1024] y) { y = Add(x, w) }")
+    proto.graph.initializer.append(numpy_helper.from_array(weights, "w"))
+    path = tmp_path / "model.onnx"
+    onnx.save(proto, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    zeros = np.zeros(1024, np.float32)
+    np.testing.assert_array_equal(wb.load(path).run({"x": zeros})["y"], weights)
+
+
+def external(location: str, *, inside_function: bool = False, offset: int = 0, length: int = 4) -> onnx.ModelProto:
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+    for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):
+        tensor.external_data.add(key=key, value=value)
+    if inside_function:
+        proto = parser.parse_model(
+            '<ir_version: 10, opset_import: ["" : 17, "own" : 1]> g (float[1] x) => (float[1] y) { y = own.f(x) }'
+            '<domain: "own", opset_import: ["" : 17]> f (a) => (b) { c = Constant <value_int = 1> ()  b = Add(a, c) }'
+        )
+        constant = proto.functions[0].node[0]
+        constant.ClearField("attribute")
+        constant.attribute.append(helper.make_attribute("value", tensor))
+        return proto
+    proto = model_of("g (float[1] x) => (float[1] y) { y = Add(x, w) }")
+    proto.graph.initializer.append(tensor)
+    return proto
+
+
+@pytest.mark.parametrize("inside_function", [False, True])
+@pytest.mark.parametrize("by", ["full path", "bare name"])
+@pytest.mark.parametrize("location", ["../secret", "/etc/hostname", "link", "hard", "pipe", "", "absent"])
+def test_external_data_outside_is_never_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str, by: str, inside_function: bool
+) -> None:
+    (tmp_path / "secret").write_bytes(b"abcd")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path / "secret")
+    (folder / "hard").hardlink_to(tmp_path / "secret")
+    import os
+
+    os.mkfifo(folder / "pipe")
+    path = saved(external(location, inside_function=inside_function), folder)
+    monkeypatch.chdir(folder)
+    with pytest.raises(wb.ModelError):
+        wb.load("model.onnx" if by == "bare name" else path)
+
+
+@pytest.mark.parametrize(("offset", "length"), [(0, 8), (4, 4), (-4, 4), (2**62, 2**62), (0, -1)])
+def test_external_data_beyond_its_file_is_refused(tmp_path: Path, offset: int, length: int) -> None:
+    (tmp_path / "weights.bin").write_bytes(b"abcd")
+    with pytest.raises(wb.ModelError, match="truncated"):
+        wb.load(saved(external("weights.bin", offset=offset, length=length), tmp_path))
+
+
+def bomb() -> onnx.ModelProto:
+    """Thirty functions, each calling the next one twice: 2**30 nodes once inlined."""
+    levels = "".join(
+        f'<domain: "own", opset_import: ["" : 17, "own" : 1]> f{level} (a) => (b) '
+        f"{{ c = own.f{level + 1}(a)  b = own.f{level + 1}(c) }}"
+        for level in range(30)
+    )
+    last = '<domain: "own", opset_import: ["" : 17]> f30 (a) => (b) { b = Neg(a) }'
+    return parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 17, "own" : 1]> g (float[1] x) => (float[1] y) { y = own.f0(x) }'
+        + levels
+        + last
+    )
+
+
+def recursive() -> onnx.ModelProto:
+    return parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 17, "own" : 1]> g (float[1] x) => (float[1] y) { y = own.f(x) }'
+        '<domain: "own", opset_import: ["" : 17, "own" : 1]> f (a) => (b) { b = own.f(a) }'
+    )
+
+
+BROKEN: dict[str, Callable[[], onnx.ModelProto]] = {
+    "a tensor nobody makes": lambda: model_of("g (float[1] x) => (float[1] y) { y = Add(x, z) }"),
+    "nodes out of order": lambda: model_of("g (float[1] x) => (float[1] y) { y = Neg(a)  a = Neg(x) }"),
+    "a cycle": lambda: model_of("g (float[1] x) => (float[1] y) { a = Neg(b)  b = Neg(a)  y = Add(a, x) }"),
+    "an output nobody makes": lambda: model_of("g (float[1] x) => (float[1] y) { z = Neg(x) }"),
+    "no graph": lambda: onnx.ModelProto(ir_version=8),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_contradictory_graph_is_refused(name: str) -> None:
+    with pytest.raises(wb.ModelError):
+        wb.load(BROKEN[name]())
+
+
+def test_a_tensor_made_twice_is_refused() -> None:
+    proto = model_of("g (float[1] x) => (float[1] y) { a = Neg(x)  y = Neg(a) }")
+    proto.graph.node[1].output[0] = "a"
+    with pytest.raises(wb.ModelError):
+        wb.load(proto)
+
+
+@pytest.mark.parametrize("make", [bomb, recursive])
+def test_functions_that_explode_are_refused_before_they_do(make: Callable[[], onnx.ModelProto]) -> None:
+    model = wb.load(make())
+    assert len(model.layers) == 1
+    with pytest.raises(wb.LimitError):
+        _ = model.graph
+
+
+@pytest.mark.parametrize("cut", [0, 1, 10, 200, -1])
+def test_damaged_bytes_are_one_typed_error(tmp_path: Path, cut: int) -> None:
+    data = wb.samples.digits().read_bytes()[:cut]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(data)
+    with pytest.raises(wb.ModelError):
+        wb.load(path)
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n" + b"\0" * 64, b"hello", b"{}", b"\x08\x08", b"\x80" * 64])
+def test_other_files_are_not_taken_for_onnx(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    assert not FORMAT.claims(path)
+
+
+def test_an_absent_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(wb.ModelError, match="no such file"):
+        wb.load(tmp_path / "absent.onnx")
+
+
+def test_saving_is_deterministic_and_keeps_the_numbers(tmp_path: Path) -> None:
+    model = wb.load(wb.samples.digits())
+    images, digits = wb.samples.digit_images()
+    expected = model.run({"image": images})["probabilities"]
+    assert (expected.argmax(1) == digits).mean() > 0.9
+    first, second = model.save(tmp_path / "a.onnx"), model.save(tmp_path / "b.onnx")
+    assert first.read_bytes() == second.read_bytes()
+    np.testing.assert_array_equal(wb.load(first).run({"image": images})["probabilities"], expected)
