@@ -34,7 +34,8 @@ def _from_producer(value: ir.Value) -> ir.DataType | ir.Value | None:
         return None
     if node.op_type == "Cast":
         target = node.attributes.get("to")
-        return ir.DataType(target.as_int()) if target is not None and target.type is ir.AttributeType.INT else None
+        numbers = {int(dtype): dtype for dtype in ir.DataType}
+        return numbers.get(target.as_int()) if target is not None and target.type is ir.AttributeType.INT else None
     if node.op_type == "Constant":
         tensor = ir.convenience.get_const_tensor(value)
         return None if tensor is None else tensor.dtype

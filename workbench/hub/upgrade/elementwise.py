@@ -143,3 +143,17 @@ def _drop_mask(site: Site) -> None:
         )
     if len(site.node.outputs) > 1:
         site.node.resize_outputs(1)
+
+
+@step("Gemm", to=7)
+def gemm_7(site: Site) -> None:
+    """``broadcast`` went: C is always laid onto the last axes, as it was with the attribute."""
+    site.node.attributes.pop("broadcast", None)
+
+
+@step("Erf", to=13)
+def erf_13(site: Site) -> None:
+    """Integers went; they had no useful result."""
+    dtype = site.dtype(site.value(0))
+    if dtype is not None and not dtype.is_floating_point():
+        site.refuse(f"the input is {dtype.name.lower()}, newer versions take floats only", "cast the input to float")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import onnx_ir as ir
 
 from workbench.errors import ModelError
@@ -10,6 +12,9 @@ from workbench.hub.upgrade.newer import accept_newer
 from workbench.hub.upgrade.registry import RETIRED_IN, find_retired, find_step, is_superset, versions
 from workbench.hub.upgrade.site import Names, Site
 from workbench.lowering import Refused
+
+if TYPE_CHECKING:
+    from onnx.defs import OpSchema
 
 
 def upgrade(model: ir.Model, to: int = OPSET) -> None:
@@ -21,14 +26,14 @@ def upgrade(model: ir.Model, to: int = OPSET) -> None:
 
     Args:
         model: any default-domain opset from 1 on; above ``to`` only nodes whose meaning at ``to`` is the same.
-        to: 21 to 25; inserted nodes have the form that those opsets share.
+        to: 23 to 25; inserted nodes have the form that those opsets share.
 
     Raises:
         ModelError: the model has functions, imports no known opset, or has nodes that cannot be upgraded exactly; in
             that case the message has one line for each.
     """
-    if not 21 <= to <= OPSET:
-        raise ModelError(f"Models are upgraded to an opset from 21 to {OPSET}, not to {to}.")
+    if not 23 <= to <= OPSET:
+        raise ModelError(f"Models are upgraded to an opset from 23 to {OPSET}, not to {to}.")
     if model.functions:
         raise ModelError(f"The model has {len(model.functions)} functions; inline them before the opset upgrade.")
     nodes = [node for node in model.graph.all_nodes() if not node.domain]
@@ -78,6 +83,7 @@ def _upgrade_node(node: ir.Node, names: Names, opset: int, to: int) -> None:
         if attribute.is_ref():
             raise Refused(f"the attribute {attribute.name!r} refers to {attribute.ref_attr_name!r} outside a function")
     schema = schema_of(node.op_type, opset=opset)
+    _check_arity(node, schema)
     if schema is None:
         _rewrite_retired(node, graph, names, opset)
     elif opset > to:
@@ -88,6 +94,18 @@ def _upgrade_node(node: ir.Node, names: Names, opset: int, to: int) -> None:
         if (reached := schema_of(node.op_type, opset=to)) is None or reached.deprecated:
             raise Refused("the operator was removed from ONNX", "export the model with the opset that it states")
     _settle(node)
+
+
+def _check_arity(node: ir.Node, schema: OpSchema | None) -> None:
+    """The steps may count on the outputs and inputs that the operator has to have."""
+    if schema is None:
+        return
+    for kind, count, least, most in (
+        ("inputs", len(node.inputs), schema.min_input, schema.max_input),
+        ("outputs", len(node.outputs), schema.min_output, schema.max_output),
+    ):
+        if not least <= count <= most:
+            raise Refused(f"it has {count} {kind}, the operator {least} to {most}")
 
 
 def _settle(node: ir.Node) -> None:
@@ -113,7 +131,7 @@ def _climb(site: Site, to: int) -> None:
 
 def _rewrite_retired(node: ir.Node, graph: ir.Graph, names: Names, opset: int) -> None:
     rewrite = find_retired(node.op_type)
-    if rewrite is not None and opset < RETIRED_IN:
+    if rewrite is not None and opset < RETIRED_IN and len(node.outputs) == 1:
         rewrite(Site(node, graph, names, 1))
         return
     known = versions().get(node.op_type)

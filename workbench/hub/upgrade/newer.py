@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from onnx.defs import OpSchema
 
 SAME_MEANING: dict[str, int] = {
-    "BitShift": 28,
     "Cast": 28,
     "Celu": 28,
     "Compress": 28,
@@ -34,7 +34,10 @@ SAME_MEANING: dict[str, int] = {
     "SpaceToDepth": 28,
     "Unique": 28,
 }
-"""Versions above 25 that say the same as the one at 25 about the element types and attributes that both have."""
+"""Versions above 25 that say the same as the one at 25 about the element types and attributes that both have.
+
+Not BitShift-28: it defines shifts by the width of the type or more, which the older version leaves open.
+"""
 
 _DEFAULTS: dict[tuple[str, str], int | str] = {("Range", "stash_type"): 1, ("SpaceToDepth", "mode"): "DCR"}
 """New attributes, with the value at which the newer version says what the older one says."""
@@ -61,9 +64,17 @@ def accept_newer(node: ir.Node, schema: OpSchema, to: int) -> None:
     if unknown:
         raise Refused(f"the attributes {unknown} are unknown to version {older.since_version}", _WAY_OUT.format(to))
     _check_types(node, older, to)
+    fmod = node.attributes.get("fmod")
+    if node.op_type == "Mod" and (fmod is None or not fmod.value) and _may_be_float(node.inputs):
+        raise Refused(f"version {older.since_version} has no floored remainder of floats", _WAY_OUT.format(to))
 
 
 _WAY_OUT = "export the model with opset {} or older"
+
+
+def _may_be_float(values: Sequence[ir.Value | None]) -> bool:
+    dtypes = [element_type(value) for value in values if value is not None]
+    return any(dtype is None or dtype.is_floating_point() for dtype in dtypes)
 
 
 def _check_types(node: ir.Node, older: OpSchema, to: int) -> None:

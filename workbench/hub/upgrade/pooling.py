@@ -22,6 +22,6 @@ def _integral_p(site: Site) -> None:
     p = site.take_float("p")
     if p is None:
         return
-    if p != int(p):
+    if not p.is_integer():
         site.refuse(f"p is {p:g}, newer versions take whole numbers only")
     site.set(p=int(p))

@@ -72,7 +72,7 @@ def image_scaler(site: Site) -> None:
 
 @retired("Crop")
 def crop(site: Site) -> None:
-    """x [N, C, H, W] without ``border`` = (left, top, right, bottom); ``scale`` = (height, width) replaces the last two."""
+    """x [N, C, H, W] without ``border`` = (left, top, right, bottom); ``scale`` = (height, width) overrides two."""
     border = site.required("border", site.take_ints("border"))
     size = site.take_ints("scale")
     if len(border) != 4 or min(border) < 0 or (size is not None and len(size) != 2):

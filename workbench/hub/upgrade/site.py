@@ -163,6 +163,8 @@ class Site:
     def scalar_like(self, number: float, like: ir.Value, role: str) -> ir.Value:
         """A scalar of the dtype of ``like``; through CastLike where that dtype is not known before run time."""
         dtype = self.dtype(like)
+        if dtype is not None and not dtype.is_floating_point() and not number.is_integer():
+            self.refuse(f"{number:g} cannot be said in {dtype.name.lower()}, the element type of {like.name!r}")
         if dtype is not None:
             with np.errstate(over="ignore"):  # a bound beyond float16 becomes infinity, as the old attribute did
                 return self.constant(number, role, dtype.numpy())
@@ -184,7 +186,7 @@ class Site:
         return output
 
     def emit_after(self, operator: str, inputs: Sequence[ir.Value | None], role: str, **attributes: Attribute) -> None:
-        """Insert a node after this one, which reads its first output, then ``inputs``, and takes over that output's name."""
+        """Insert a node after this one that reads its output, then ``inputs``, and takes over that output's name."""
         inner = self.node.outputs[0]
         outer = ir.Value(type=inner.type, shape=inner.shape, doc_string=inner.doc_string)
         outer.metadata_props.update(inner.metadata_props)
