@@ -7,6 +7,8 @@ given a whole graph (``workbench.hub.infer``).
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,9 +111,11 @@ def _document(proto: onnx.ModelProto, path: Path | None) -> OnnxDocument:
     where = str(path) if path is not None else f"onnx model {proto.graph.name!r}"
     if not proto.HasField("graph"):
         raise ModelError(f"{where}: the file holds no graph; it is empty, truncated or no ONNX model.")
+    _check_text(proto, where)
     _check_external(proto, path, where)
     try:
-        model = ir.from_proto(proto)
+        with _quiet():
+            model = ir.from_proto(proto)
         if path is not None:
             _set_base(model, path.parent.resolve())
     except ModelError:
@@ -129,6 +133,29 @@ def _root(error: BaseException) -> str:
         error = error.__cause__
     text = str(error).strip().splitlines()
     return text[0].rstrip(".") if text else type(error).__name__
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """onnx-ir logs what it makes up for in a broken graph; :func:`_check_graph` refuses such a graph instead."""
+    logger = logging.getLogger("onnx_ir")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _check_text(proto: onnx.ModelProto, where: str) -> None:
+    """Names are UTF-8 (protobuf hands out bytes where they are not), opset versions are plausible."""
+    for entry in proto.opset_import:
+        if not isinstance(entry.domain, str) or not 0 < entry.version < 1 << 31:
+            raise ModelError(f"{where}: {entry.domain!r} is imported at the impossible opset version {entry.version}.")
+    for body in _bodies(proto):
+        bad = next((text for text in _texts(body) if not isinstance(text, str)), None)
+        if bad is not None:
+            raise ModelError(f"{where}: the name {bad!r} is not UTF-8; the file is damaged.")
 
 
 def _check_external(proto: onnx.ModelProto, path: Path | None, where: str) -> None:
@@ -155,32 +182,50 @@ def _check_external(proto: onnx.ModelProto, path: Path | None, where: str) -> No
             )
 
 
+def _bodies(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
+    """Everything in the file that holds nodes: the graph, the functions, and all their subgraphs."""
+    pending: list[onnx.GraphProto | onnx.FunctionProto] = [proto.graph, *proto.functions]
+    while pending:
+        body = pending.pop()
+        yield body
+        for node in body.node:
+            for attribute in node.attribute:
+                pending += attribute.graphs
+                if attribute.HasField("g"):
+                    pending.append(attribute.g)
+
+
 def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor in the file: initializers, attributes, of subgraphs and functions too."""
-    yield from _graph_tensors(proto.graph)
-    for function in proto.functions:
-        for node in function.node:
-            yield from _node_tensors(node)
+    """Every tensor in the file: initializers and attributes, of subgraphs and functions too."""
+    import onnx
+
+    for body in _bodies(proto):
+        sparse: list[onnx.SparseTensorProto] = []
+        if isinstance(body, onnx.GraphProto):
+            yield from body.initializer
+            sparse += body.sparse_initializer
+        for node in body.node:
+            for attribute in node.attribute:
+                yield attribute.t
+                yield from attribute.tensors
+                sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
+        for tensor in sparse:
+            yield tensor.values
+            yield tensor.indices
 
 
-def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield sparse.values
-        yield sparse.indices
-    for node in graph.node:
-        yield from _node_tensors(node)
+def _texts(body: onnx.GraphProto | onnx.FunctionProto) -> Iterator[object]:
+    """Every name in a graph or function."""
+    import onnx
 
-
-def _node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
-    for attribute in node.attribute:
-        yield attribute.t
-        yield from attribute.tensors
-        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-            yield sparse.values
-            yield sparse.indices
-        for graph in (attribute.g, *attribute.graphs):
-            yield from _graph_tensors(graph)
+    yield body.name
+    if isinstance(body, onnx.GraphProto):
+        yield from (value.name for value in (*body.input, *body.output, *body.value_info, *body.initializer))
+    else:
+        yield from (body.domain, *body.input, *body.output)
+    for node in body.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
 
 
 def _set_base(model: ir.Model, folder: Path) -> None:
