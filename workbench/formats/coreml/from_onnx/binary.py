@@ -1,0 +1,155 @@
+"""Elementwise operators of two and more inputs, with numpy's broadcasting. MIL: ``elementwise_binary``."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from workbench.formats.coreml.from_onnx.carrier import NARROW
+from workbench.formats.coreml.from_onnx.table import lowers
+from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
+from workbench.hub import HubNode
+from workbench.lowering import Refused
+
+_ARITHMETIC = {"Add": "add", "Sub": "sub", "Mul": "mul"}
+_COMPARISONS = {
+    "Less": "less",
+    "LessOrEqual": "less_equal",
+    "Greater": "greater",
+    "GreaterOrEqual": "greater_equal",
+}
+_LOGIC = {"And": "logical_and", "Or": "logical_or", "Xor": "logical_xor"}
+
+
+def refuse_narrow(node: HubNode) -> None:
+    """Refuse arithmetic whose result would wrap around at less than 32 bits."""
+    dtype = node.dtype(node.outputs[0])
+    if dtype in NARROW:
+        raise Refused(
+            f"{dtype} wraps around at its own width, Core ML would compute it in int32",
+            "cast to int32 before the node in the source model",
+        )
+
+
+@lowers("Add", "Sub", "Mul", since=14)
+def arithmetic_14(node: HubNode, t: ProgramTarget) -> Any:
+    refuse_narrow(node)
+    return t.op(_ARITHMETIC[node.operator], x=t.var(node.value(0)), y=t.var(node.value(1)))
+
+
+@lowers("Div", since=14)
+def div_14(node: HubNode, t: ProgramTarget) -> Any:
+    """Integers are divided towards zero; MIL's ``floor_div`` goes down, so the signs are taken apart."""
+    refuse_narrow(node)
+    x, y = t.var(node.value(0)), t.var(node.value(1))
+    if t.is_float(x):
+        return t.op("real_div", x=x, y=y)
+    return _towards_zero("floor_div", x, y, t)
+
+
+def _towards_zero(operator: str, x: Var, y: Var, t: ProgramTarget) -> Var:
+    """``operator`` of the sizes, with the sign that a division towards zero gives."""
+    size = t.op(operator, x=t.op("abs", x=x), y=t.op("abs", x=y))
+    sign = t.op("sign", x=x)
+    if operator == "floor_div":
+        sign = t.op("mul", x=sign, y=t.op("sign", x=y))
+    return t.op("mul", x=sign, y=size)
+
+
+@lowers("Mod", since=13)
+def mod_13(node: HubNode, t: ProgramTarget) -> Any:
+    """``fmod=0``: the divisor's sign, as MIL and Python have it; ``fmod=1``: the dividend's, as C has it."""
+    x, y = t.var(node.value(0)), t.var(node.value(1))
+    if not node.attr_int("fmod"):
+        return t.op("mod", x=x, y=y)
+    return _towards_zero("mod", x, y, t)
+
+
+@lowers("Pow", since=15)
+def pow_15(node: HubNode, t: ProgramTarget) -> Any:
+    """The exponent takes the base's dtype, which is the result's."""
+    refuse_narrow(node)
+    x, exponent = t.var(node.value(0)), node.value(1)
+    y = t.var(exponent)
+    if t.is_float(x):
+        return t.op("pow", x=x, y=t.cast(y, t.kind(x)))
+    if t.is_float(y):
+        raise Refused("an integer to the power of a float is rounded by rules that Core ML does not have")
+    constant = node.constant(1)
+    if constant is None or (constant < 0).any() or constant.max(initial=0) > 4 or constant.size != 1:
+        raise Refused("the power of integers is computed through float32 in Core ML", "cast to float32 in the source")
+    return _integer_power(x, int(constant.item()), node, t)
+
+
+def _integer_power(x: Var, exponent: int, node: HubNode, t: ProgramTarget) -> Var:
+    if exponent == 0:
+        return t.const(np.ones(node.shape(node.outputs[0]), dtype=np.int32), "one")
+    result = x
+    for _ in range(exponent - 1):
+        result = t.op("mul", x=result, y=x)
+    return t.op("identity", x=t.reshape(result, node.shape(node.outputs[0]))) if exponent == 1 else result
+
+
+@lowers("Max", "Min", since=13)
+def extremum_13(node: HubNode, t: ProgramTarget) -> Any:
+    operator = "maximum" if node.operator == "Max" else "minimum"
+    return _chain(node, t, operator)
+
+
+@lowers("Sum", since=13)
+def sum_13(node: HubNode, t: ProgramTarget) -> Any:
+    return _chain(node, t, "add")
+
+
+@lowers("Mean", since=13)
+def mean_13(node: HubNode, t: ProgramTarget) -> Any:
+    total = _chain(node, t, "add")
+    return t.op("real_div", x=total, y=t.scalar(len(node.inputs), total))
+
+
+def _chain(node: HubNode, t: ProgramTarget, operator: str) -> Var:
+    """Two by two, from the left, as ONNX's reference does."""
+    values = [t.var(node.value(index)) for index in range(len(node.inputs))]
+    if len(values) == 1:
+        return t.op("identity", x=values[0])
+    return functools.reduce(lambda x, y: t.op(operator, x=x, y=y), values)
+
+
+@lowers("Less", "Greater", since=13)
+@lowers("LessOrEqual", "GreaterOrEqual", since=16)
+def comparison_13(node: HubNode, t: ProgramTarget) -> Any:
+    return t.op(_COMPARISONS[node.operator], x=t.var(node.value(0)), y=t.var(node.value(1)))
+
+
+@lowers("Equal", since=19)
+def equal_19(node: HubNode, t: ProgramTarget) -> Any:
+    x, y = t.var(node.value(0)), t.var(node.value(1))
+    if t.kind(x) == "bool":
+        return t.op("logical_not", x=t.op("logical_xor", x=x, y=y))
+    return t.op("equal", x=x, y=y)
+
+
+@lowers("And", "Or", "Xor", since=7)
+def logic_7(node: HubNode, t: ProgramTarget) -> Any:
+    return t.op(_LOGIC[node.operator], x=t.var(node.value(0)), y=t.var(node.value(1)))
+
+
+@lowers("Where", since=16)
+def where_16(node: HubNode, t: ProgramTarget) -> Any:
+    return t.op("select", cond=t.var(node.value(0)), a=t.var(node.value(1)), b=t.var(node.value(2)))
+
+
+@lowers("PRelu", since=16)
+def prelu_16(node: HubNode, t: ProgramTarget) -> Any:
+    """MIL's ``prelu`` takes one slope a channel of a tensor of rank 3 and more; other slopes are selected."""
+    x, slope = t.var(node.value(0)), node.value(1)
+    shape, constant = tuple(x.shape), node.constant(1)
+    if constant is not None and t.is_float(x) and len(shape) >= 3:
+        per_channel = constant.reshape((1,) * (len(shape) - constant.ndim) + constant.shape)
+        if all(size == 1 for axis, size in enumerate(per_channel.shape) if axis != 1):
+            alpha = np.broadcast_to(per_channel.reshape(-1), (shape[1],))
+            return t.op("prelu", x=x, alpha=t.const(np.ascontiguousarray(alpha), slope.name or "slope"))
+    below = t.op("less", x=x, y=t.scalar(0, x))
+    return t.op("select", cond=below, a=t.op("mul", x=x, y=t.var(slope)), b=x)

@@ -1,0 +1,126 @@
+"""Gathering, scattering, selecting by rank. MIL: ``scatter_gather``, ``topk``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from workbench.formats.coreml.from_onnx.table import lowers
+from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
+from workbench.hub import HubNode
+from workbench.lowering import Refused
+
+_MODES = {"none": "update", "add": "add", "mul": "mul", "min": "min", "max": "max"}
+
+
+def positive(node: HubNode, index: int, sizes: Any, t: ProgramTarget) -> Var:
+    """The indices counted from the front: MIL's operators understand no negative ones from iOS17 on.
+
+    Args:
+        sizes: the size of the axis, or the sizes of the axes that the last dimension of the indices speaks of.
+    """
+    value, bounds = node.value(index), np.asarray(sizes, dtype=np.int64)
+    constant = node.constant(index)
+    if constant is not None:
+        if ((constant < -bounds) | (constant >= bounds)).any():
+            raise Refused(f"an index lies outside of the data's shape {bounds.tolist()}")
+        return t.const(np.where(constant < 0, constant + bounds, constant), value.name or "indices")
+    x = t.var(value)
+    size = np.int32(bounds) if bounds.ndim == 0 else t.const(bounds, "sizes")
+    return t.op("select", cond=t.op("less", x=x, y=np.int32(0)), a=t.op("add", x=x, y=size), b=x)
+
+
+def through_int32(t: ProgramTarget, x: Var, make: Callable[[Var], Var]) -> Var:
+    """Apply an operation that MIL does not have for booleans."""
+    return t.cast(make(t.cast(x, "int32")), "bool") if t.kind(x) == "bool" else make(x)
+
+
+@lowers("Gather", since=13)
+def gather_13(node: HubNode, t: ProgramTarget) -> Any:
+    x, axis = t.var(node.value(0)), node.axis()
+    indices = positive(node, 1, x.shape[axis], t)
+    if indices.shape:
+        return through_int32(t, x, lambda data: t.op("gather", x=data, indices=indices, axis=axis))
+    picked = t.reshape(indices, (1,))  # of one index: gather a slice of one, and drop the axis
+    found = through_int32(t, x, lambda data: t.op("gather", x=data, indices=picked, axis=axis))
+    return t.op("squeeze", x=found, axes=[axis])
+
+
+@lowers("GatherElements", since=13)
+def gatherelements_13(node: HubNode, t: ProgramTarget) -> Any:
+    x, axis = t.var(node.value(0)), node.axis()
+    shape = node.shape(node.value(1))
+    if any(own > size for place, (own, size) in enumerate(zip(shape, x.shape)) if place != axis):
+        raise Refused("the indices are larger than the data beside the axis")
+    if any(own < size for place, (own, size) in enumerate(zip(shape, x.shape)) if place != axis):
+        from workbench.formats.coreml.from_onnx.shape import sliced
+
+        x = sliced(t, x, [range(size if place == axis else shape[place]) for place, size in enumerate(x.shape)])
+    indices = positive(node, 1, x.shape[axis], t)
+    return through_int32(t, x, lambda data: t.op("gather_along_axis", x=data, indices=indices, axis=axis))
+
+
+@lowers("GatherND", since=13)
+def gathernd_13(node: HubNode, t: ProgramTarget) -> Any:
+    x, batch = t.var(node.value(0)), node.attr_int("batch_dims")
+    depth = node.shape(node.value(1))[-1]
+    indices = positive(node, 1, x.shape[batch : batch + depth], t)
+    extra = {"batch_dims": batch} if batch else {}
+    return through_int32(t, x, lambda data: t.op("gather_nd", x=data, indices=indices, **extra))
+
+
+@lowers("ScatterElements", since=18)
+def scatterelements_18(node: HubNode, t: ProgramTarget) -> Any:
+    """Where indices repeat, ONNX leaves open which update wins; with a reduction the order does not matter."""
+    return _scatter(node, t, "scatter_along_axis", node.shape(node.value(0))[node.axis()], axis=node.axis())
+
+
+@lowers("ScatterND", since=18)
+def scatternd_18(node: HubNode, t: ProgramTarget) -> Any:
+    depth = node.shape(node.value(1))[-1]
+    return _scatter(node, t, "scatter_nd", node.shape(node.value(0))[:depth])
+
+
+def _scatter(node: HubNode, t: ProgramTarget, operator: str, sizes: Any, **extra: Any) -> Var:
+    mode = _MODES[node.attr_string("reduction") or "none"]
+    indices, data, updates = positive(node, 1, sizes, t), t.var(node.value(0)), t.var(node.value(2))
+    if t.kind(data) == "bool":
+        if mode != "update":
+            raise Refused("booleans cannot be scattered with a reduction in Core ML")
+        data, updates = t.cast(data, "int32"), t.cast(updates, "int32")
+        return t.cast(t.op(operator, data=data, indices=indices, updates=updates, mode=mode, **extra), "bool")
+    return t.op(operator, data=data, indices=indices, updates=updates, mode=mode, **extra)
+
+
+@lowers("OneHot", since=11)
+def onehot_11(node: HubNode, t: ProgramTarget) -> Any:
+    """By comparing with every position: an index outside of the depth selects nothing, as ONNX says."""
+    depth = int(node.require_constant(1).reshape(-1)[0])
+    off, on = node.require_constant(2)
+    indices = t.var(node.value(0))
+    if t.is_float(indices):
+        indices = t.cast(indices, "int32")
+    rank = len(indices.shape) + 1
+    axis = node.attr_int("axis") % rank
+    counted = t.op("select", cond=t.op("less", x=indices, y=np.int32(0)),
+                   a=t.op("add", x=indices, y=np.int32(depth)), b=indices)  # fmt: skip
+    shape = list(indices.shape)
+    shape.insert(axis, 1)
+    positions = np.arange(depth, dtype=np.int32).reshape([depth if place == axis else 1 for place in range(rank)])
+    chosen = t.op("equal", x=t.reshape(counted, shape), y=t.const(positions, "positions"))
+    values = np.asarray([off, on])
+    if values.dtype == np.bool_:
+        return t.op("select", cond=chosen, a=bool(on), b=bool(off))
+    return t.op("select", cond=chosen, a=t.const(values[1], "on"), b=t.const(values[0], "off"))
+
+
+@lowers("TopK", since=24)
+def topk_24(node: HubNode, t: ProgramTarget) -> Any:
+    """Sorted, whether the node asks for it or not: without ``sorted`` ONNX allows any order."""
+    node.ignore("sorted")
+    x, axis = t.var(node.value(0)), node.axis()
+    count = int(node.require_constant(1).reshape(-1)[0])
+    ascending = not node.attr_int("largest")
+    return list(t.op("topk", x=x, k=count, axis=axis, ascending=ascending))

@@ -1,0 +1,159 @@
+"""Pools. MIL: ``pool``; global pools are reductions.
+
+ONNX and MIL round a window count up (``ceil_mode``) by different rules, and ONNX's average counts only the padding that the
+node states. So a window that hangs over the end is made explicit: as padding at the end, and for an average that counts
+padding as a correction by constant factors.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from workbench.formats.coreml.from_onnx.shape import sliced
+from workbench.formats.coreml.from_onnx.table import lowers
+from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
+from workbench.formats.coreml.from_onnx.windows import Windows, windows_of
+from workbench.hub import HubNode
+from workbench.lowering import Refused
+
+_MOST_TAPS = 64
+"""Positions in a dilated window up to which the pool is composed of slices."""
+
+
+def _pool_windows(node: HubNode) -> tuple[Windows, Windows]:
+    """The windows as the node states them, and with the end padded until the inferred size comes out."""
+    shape = node.shape(node.value(0))
+    if not 3 <= len(shape) <= 5:
+        raise Refused(f"data of rank {len(shape)}, Core ML pools ranks 3 to 5")
+    kernel = node.attr_ints("kernel_shape")
+    if kernel is None or len(kernel) != len(shape) - 2:
+        raise Refused(f"kernel_shape {kernel} does not fit data of rank {len(shape)}")
+    stated = windows_of(node, kernel, shape[2:])
+    node.ignore("ceil_mode")  # it is in the inferred output shape
+    pads = []
+    for axis, wanted in enumerate(node.shape(node.outputs[0])[2:]):
+        reach = (kernel[axis] - 1) * stated.dilations[axis] + 1
+        needed = (wanted - 1) * stated.strides[axis] + reach - shape[axis + 2]
+        before = stated.pads[axis][0]
+        pads.append((before, max(needed - before, 0)))
+    return stated, replace(stated, pads=tuple(pads))
+
+
+@lowers("MaxPool", since=22)
+def maxpool_22(node: HubNode, t: ProgramTarget) -> Any:
+    node.ignore("storage_order")  # it speaks of the indices
+    if len(node.outputs) > 1 and node.outputs[1].name:
+        raise Refused("Core ML's pools give no indices", "leave the output 'Indices' out of the source model")
+    _, windows = _pool_windows(node)
+    x = t.var(node.value(0))
+    if not t.is_float(x):
+        if node.dtype(node.value(0)) not in ("int8", "uint8"):
+            raise Refused("Core ML pools floats only", "cast to float32 in the source model")
+        return t.cast(_max(t.cast(x, "fp32"), windows, t), "int32")
+    return _max(x, windows, t)
+
+
+def _max(x: Var, windows: Windows, t: ProgramTarget) -> Var:
+    if max(windows.dilations) > 1:
+        return functools.reduce(lambda a, b: t.op("maximum", x=a, y=b), _taps(x, windows, -np.inf, t))
+    return _native("max_pool", x, windows, t)
+
+
+def _native(operator: str, x: Var, windows: Windows, t: ProgramTarget, **extra: Any) -> Var:
+    return t.op(
+        operator, x=x, kernel_sizes=list(windows.kernel), strides=list(windows.strides), pad_type="custom",
+        pad=windows.flat_pads, ceil_mode=False, **extra,
+    )  # fmt: skip
+
+
+def _taps(x: Var, windows: Windows, outside: float, t: ProgramTarget) -> list[Var]:
+    """For each position in the window, the elements that stand there: strided slices of the padded data."""
+    count = math.prod(windows.kernel)
+    if count > _MOST_TAPS:
+        raise Refused(f"a dilated window of {count} positions; composed are at most {_MOST_TAPS}")
+    around = np.asarray([(0, 0), (0, 0), *windows.pads], np.int32).reshape(-1)
+    if windows.padded:
+        x = t.op("pad", x=x, pad=around, mode="constant", constant_val=t.scalar(outside, x))
+    sizes = [
+        (size - (width - 1) * spread - 1) // step + 1
+        for size, width, step, spread in zip(x.shape[2:], windows.kernel, windows.strides, windows.dilations)
+    ]
+    taps = []
+    for position in itertools.product(*(range(width) for width in windows.kernel)):
+        picks = [range(size) for size in x.shape[:2]]
+        for place, size, step, spread in zip(position, sizes, windows.strides, windows.dilations):
+            start = place * spread
+            picks.append(range(start, start + (size - 1) * step + 1, step))
+        taps.append(sliced(t, x, picks))
+    return taps
+
+
+@lowers("AveragePool", since=22)
+def averagepool_22(node: HubNode, t: ProgramTarget) -> Any:
+    stated, windows = _pool_windows(node)
+    included = bool(node.attr_int("count_include_pad"))
+    x = t.var(node.value(0))
+    if max(windows.dilations) > 1:
+        total = functools.reduce(lambda a, b: t.op("add", x=a, y=b), _taps(x, windows, 0.0, t))
+        counts = _counts(node, stated, windows, included)
+        return t.op("mul", x=total, y=t.const((1 / counts).astype(_numpy(t, x)), "share"))
+    result = _native("avg_pool", x, windows, t, exclude_padding_from_average=not included)
+    if not included or windows == stated:
+        return result
+    factor = math.prod(windows.kernel) / _counts(node, stated, windows, included)
+    if (factor == 1).all():
+        return result
+    return t.op("mul", x=result, y=t.const(factor.astype(_numpy(t, x)), "correction"))
+
+
+def _numpy(t: ProgramTarget, x: Var) -> type[np.generic]:
+    return np.float16 if t.kind(x) == "fp16" else np.float32
+
+
+def _counts(node: HubNode, stated: Windows, windows: Windows, included: bool) -> np.ndarray[Any, Any]:
+    """How many elements each window averages over, in the shape of the spatial output."""
+    counts = []
+    for axis, wanted in enumerate(node.shape(node.outputs[0])[2:]):
+        size = node.shape(node.value(0))[axis + 2]
+        before, after = stated.pads[axis] if included else (0, 0)
+        starts = np.arange(wanted) * windows.strides[axis] - windows.pads[axis][0]
+        places = starts[:, None] + np.arange(windows.kernel[axis]) * windows.dilations[axis]
+        counts.append(((places >= -before) & (places < size + after)).sum(axis=1))
+    return functools.reduce(np.multiply.outer, counts).astype(np.float64)
+
+
+@lowers("LpPool", since=22)
+def lppool_22(node: HubNode, t: ProgramTarget) -> Any:
+    """(Σ |x|ᵖ)^(1/p) over each window, as a sum of slices (MIL's ``l2_pool`` has p = 2 only and no dilations)."""
+    _, windows = _pool_windows(node)
+    power = node.attr_int("p")
+    size = t.op("abs", x=t.var(node.value(0)))
+    raised = size if power == 1 else t.op("pow", x=size, y=t.scalar(power, size))
+    total = functools.reduce(lambda a, b: t.op("add", x=a, y=b), _taps(raised, windows, 0.0, t))
+    return total if power == 1 else t.op("pow", x=total, y=t.scalar(1 / power, total))
+
+
+@lowers("GlobalAveragePool", "GlobalMaxPool", since=22)
+def globalpool_22(node: HubNode, t: ProgramTarget) -> Any:
+    x = t.var(node.value(0))
+    operator = "reduce_mean" if node.operator == "GlobalAveragePool" else "reduce_max"
+    if len(x.shape) == 2:
+        return t.op("identity", x=x)
+    return t.op(operator, x=x, axes=list(range(2, len(x.shape))), keep_dims=True)
+
+
+@lowers("GlobalLpPool", since=22)
+def globallppool_22(node: HubNode, t: ProgramTarget) -> Any:
+    x, power = t.var(node.value(0)), node.attr_int("p")
+    axes = list(range(2, len(x.shape)))
+    if power in (1, 2):
+        return t.op("reduce_l1_norm" if power == 1 else "reduce_l2_norm", x=x, axes=axes, keep_dims=True)
+    raised = t.op("pow", x=t.op("abs", x=x), y=t.scalar(power, x))
+    total = t.op("reduce_sum", x=raised, axes=axes, keep_dims=True)
+    return t.op("pow", x=total, y=t.scalar(1 / power, x))

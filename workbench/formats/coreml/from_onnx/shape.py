@@ -1,0 +1,222 @@
+"""Operators that move elements without computing. MIL: ``tensor_transformation``, ``tensor_operation``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from workbench.formats.coreml.from_onnx.carrier import numpy_carrier
+from workbench.formats.coreml.from_onnx.table import lowers
+from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
+from workbench.hub import HubNode
+from workbench.lowering import Refused
+
+
+def reshaped(node: HubNode, t: ProgramTarget, x: Var) -> Var:
+    """The value in the shape that the hub has inferred for the node's first output."""
+    found = t.reshape(x, node.shape(node.outputs[0]))
+    return t.op("identity", x=x) if found is x else found
+
+
+@lowers("Reshape", since=25)
+def reshape_25(node: HubNode, t: ProgramTarget) -> Any:
+    node.ignore("allowzero")  # it is in the shape that the hub has inferred
+    return reshaped(node, t, t.var(node.value(0)))
+
+
+@lowers("Flatten", since=25)
+def flatten_25(node: HubNode, t: ProgramTarget) -> Any:
+    node.ignore("axis")  # likewise
+    return reshaped(node, t, t.var(node.value(0)))
+
+
+@lowers("Squeeze", since=25)
+def squeeze_25(node: HubNode, t: ProgramTarget) -> Any:
+    x, rank = t.var(node.value(0)), node.rank(node.value(0))
+    ones = [axis for axis, size in enumerate(x.shape) if size == 1]
+    axes = [int(axis) % rank for axis in node.require_constant(1)] if node.input(1) is not None else ones
+    return t.op("squeeze", x=x, axes=sorted(axes)) if axes else t.op("identity", x=x)
+
+
+@lowers("Unsqueeze", since=25)
+def unsqueeze_25(node: HubNode, t: ProgramTarget) -> Any:
+    rank = node.rank(node.outputs[0])
+    axes = sorted(int(axis) % rank for axis in node.require_constant(1).reshape(-1))
+    x = t.var(node.value(0))
+    return t.op("expand_dims", x=x, axes=axes) if axes else t.op("identity", x=x)
+
+
+@lowers("Transpose", since=25)
+def transpose_25(node: HubNode, t: ProgramTarget) -> Any:
+    x = t.var(node.value(0))
+    perm = node.attr_ints("perm") or tuple(reversed(range(len(x.shape))))
+    return t.op("transpose", x=x, perm=list(perm)) if x.shape else t.op("identity", x=x)
+
+
+@lowers("Concat", since=13)
+def concat_13(node: HubNode, t: ProgramTarget) -> Any:
+    values = [t.var(node.value(index)) for index in range(len(node.inputs))]
+    axis = node.axis()
+    return t.op("concat", values=values, axis=axis) if len(values) > 1 else t.op("identity", x=values[0])
+
+
+@lowers("Split", since=18)
+def split_18(node: HubNode, t: ProgramTarget) -> Any:
+    node.ignore("num_outputs")  # the outputs' inferred shapes hold the sizes, the last and smaller one included
+    axis = node.axis()
+    sizes = node.constant(1)
+    if node.input(1) is not None and sizes is None:
+        node.require_constant(1)
+    if sizes is None:
+        sizes = np.asarray([node.shape(value)[axis] for value in node.outputs])
+    if 0 in sizes:
+        raise Refused(f"a part of size 0 among {[int(size) for size in sizes]}: Core ML has no empty tensors")
+    x = t.var(node.value(0))
+    if len(sizes) == 1:
+        return t.op("identity", x=x)
+    return list(t.op("split", x=x, split_sizes=sizes.astype(np.int32), axis=axis))
+
+
+@lowers("Slice", since=13)
+def slice_13(node: HubNode, t: ProgramTarget) -> Any:
+    """Bounds are clamped to the shape here, so that MIL's ``slice_by_index`` has nothing to interpret."""
+    x, shape = t.var(node.value(0)), node.shape(node.value(0))
+    starts, ends = node.require_constant(1), node.require_constant(2)
+    axes = [int(axis) % len(shape) for axis in node.constant_or(3, np.arange(len(starts)))]
+    steps = node.constant_or(4, np.ones(len(starts), np.int64))
+    picks = [range(size) for size in shape]
+    for axis, start, end, step in zip(axes, starts, ends, steps):
+        picks[axis] = range(shape[axis])[slice(*_bounds(int(start), int(end), int(step), shape[axis]))]
+    return t.op("identity", x=x) if _whole(picks, shape) else sliced(t, x, picks)
+
+
+def _bounds(start: int, end: int, step: int, size: int) -> tuple[int, int | None, int]:
+    """ONNX's bounds as Python's: an end before the first element, going down, is ``None`` there."""
+    if step < 0 and end < -size:
+        return start, None, step
+    return start, end, step
+
+
+def _whole(picks: Sequence[range], shape: Sequence[int]) -> bool:
+    return all(pick == range(size) for pick, size in zip(picks, shape))
+
+
+def sliced(t: ProgramTarget, x: Var, picks: Sequence[range]) -> Var:
+    """The elements at the given positions along each axis.
+
+    Args:
+        picks: for each axis a range within it, not empty, possibly going down.
+    """
+    if _whole(picks, x.shape):
+        return x
+    begin = [pick.start for pick in picks]
+    last = [pick[-1] for pick in picks]
+    end = [position + (1 if pick.step > 0 else -1) for position, pick in zip(last, picks)]
+    return t.op(
+        "slice_by_index",
+        x=x,
+        begin=np.asarray(begin, np.int32),
+        end=np.asarray([max(position, 0) for position in end], np.int32),
+        stride=np.asarray([pick.step for pick in picks], np.int32),
+        end_mask=[position < 0 for position in end],
+    )
+
+
+@lowers("Expand", since=13)
+def expand_13(node: HubNode, t: ProgramTarget) -> Any:
+    """ONNX's expand broadcasts both ways; the inferred shape is the result of that."""
+    node.require_constant(1)
+    return broadcast(t, t.var(node.value(0)), node.shape(node.outputs[0]))
+
+
+def broadcast(t: ProgramTarget, x: Var, shape: Sequence[int]) -> Var:
+    """The value repeated along its axes of size 1 until it has the shape."""
+    if tuple(x.shape) == tuple(shape):
+        return t.op("identity", x=x)
+    aligned = (1,) * (len(shape) - len(x.shape)) + tuple(x.shape)
+    repeats = [size // own for size, own in zip(shape, aligned)]
+    found = t.reshape(x, aligned)
+    return t.op("tile", x=found, reps=np.asarray(repeats, np.int32)) if max(repeats) > 1 else found
+
+
+@lowers("Tile", since=13)
+def tile_13(node: HubNode, t: ProgramTarget) -> Any:
+    repeats = node.require_constant(1)
+    x = t.var(node.value(0))
+    if not repeats.size or (repeats == 1).all():
+        return t.op("identity", x=x)
+    return t.op("tile", x=x, reps=repeats.astype(np.int32))
+
+
+@lowers("DepthToSpace", since=13)
+def depthtospace_13(node: HubNode, t: ProgramTarget) -> Any:
+    """``DCR`` (block before channel) is MIL's ``depth_to_space``, ``CRD`` (channel before block) its ``pixel_shuffle``."""
+    x, block = t.var(node.value(0)), node.attr_int("blocksize")
+    if node.attr_string("mode") == "CRD":
+        return through_float(t, x, lambda value: t.op("pixel_shuffle", x=value, upscale_factor=block))
+    return through_float(t, x, lambda value: t.op("depth_to_space", x=value, block_size=block))
+
+
+@lowers("SpaceToDepth", since=13)
+def spacetodepth_13(node: HubNode, t: ProgramTarget) -> Any:
+    x, block = t.var(node.value(0)), node.attr_int("blocksize")
+    return through_float(t, x, lambda value: t.op("space_to_depth", x=value, block_size=block))
+
+
+def through_float(t: ProgramTarget, x: Var, make: Any) -> Var:
+    """Apply an operation that MIL has for floats only; booleans go through it unharmed, int32 might not."""
+    kind = t.kind(x)
+    if t.is_float(x):
+        return make(x)
+    if kind == "bool":
+        return t.cast(make(t.cast(x, "fp32")), kind)
+    raise Refused("Core ML has the operation for floats only", "cast to float32 in the source model")
+
+
+@lowers("Trilu", since=14)
+def trilu_14(node: HubNode, t: ProgramTarget) -> Any:
+    """Selected by a constant mask, so that an infinite or undefined element outside the triangle leaves no trace."""
+    x, upper = t.var(node.value(0)), bool(node.attr_int("upper"))
+    offset = int(node.constant_or(1, np.zeros((), np.int64)).reshape(-1)[0])
+    rows, columns = x.shape[-2:]
+    ones = np.ones((rows, columns), dtype=np.bool_)
+    mask = np.triu(ones, offset) if upper else np.tril(ones, offset)
+    keep = t.const(mask.reshape((1,) * (len(x.shape) - 2) + mask.shape), "mask")
+    return t.op("select", cond=keep, a=x, b=False if t.kind(x) == "bool" else t.scalar(0, x))
+
+
+@lowers("EyeLike", since=22)
+def eyelike_22(node: HubNode, t: ProgramTarget) -> Any:
+    node.ignore("dtype")  # it is the output's
+    output = node.outputs[0]
+    rows, columns = node.shape(output)
+    return t.const(np.eye(rows, columns, node.attr_int("k"), dtype=numpy_carrier(node.dtype(output))), "eye")
+
+
+@lowers("Constant", since=25)
+def constant_25(node: HubNode, t: ProgramTarget) -> Any:
+    raise Refused("a constant of this kind has no counterpart in Core ML")
+
+
+@lowers("ConstantOfShape", since=25)
+def constantofshape_25(node: HubNode, t: ProgramTarget) -> Any:
+    """Reached only by what is too large for the hub to fold."""
+    value = node.attr_tensor("value")
+    shape = node.shape(node.outputs[0])
+    kind = numpy_carrier(node.dtype(node.outputs[0]))
+    return t.op("fill", shape=np.asarray(shape, np.int32), value=kind(0 if value is None else value.item()))
+
+
+@lowers("Range", since=11)
+def range_11(node: HubNode, t: ProgramTarget) -> Any:
+    """Bounds that are known have been folded by the hub; others give a length that is known at run time only."""
+    raise Refused("the length of the result depends on values at run time", "fix the inputs that it is computed from")
+
+
+@lowers("ReverseSequence", since=10)
+def reversesequence_10(node: HubNode, t: ProgramTarget) -> Any:
+    x, lengths = t.var(node.value(0)), t.var(node.value(1))
+    time, batch = node.attr_int("time_axis"), node.attr_int("batch_axis")
+    return t.op("reverse_sequence", x=x, lengths=lengths, seq_axis=time, batch_axis=batch)

@@ -1,0 +1,292 @@
+"""The ML program under construction: what the lowerings emit into, and how the hub's values are named and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from workbench.document import TensorSpec
+from workbench.errors import Refusal
+from workbench.formats.coreml import toolkit
+from workbench.formats.coreml.from_onnx.carrier import Array, carried, carrier, carrier_type, check_shape
+from workbench.formats.coreml.from_onnx.names import Names
+from workbench.hub import HubNode, constant_of, spec_of
+from workbench.lowering import Refused
+
+Var = Any
+"""``coremltools.converters.mil.mil.Var``: one value of the program, with ``shape`` and ``dtype``."""
+
+_IOS16 = 7
+
+
+class Interface(Refused):
+    """A refusal that concerns an input or output of the model."""
+
+
+class ProgramTarget:
+    """Builds the function ``main`` of an ML program; use it inside a :func:`toolkit.session`.
+
+    Attributes:
+        scopes: stamp of an operation (the text in its scope) → index of the hub node that it was emitted for.
+        tensors: name of a program value → name of the hub value with the same contents.
+        refusals: what is wrong with the interface.
+    """
+
+    def __init__(self, graph: ir.Graph, specification: int, source_format: str) -> None:
+        self._mil = toolkit.mil()
+        self._builder = self._mil.Builder
+        self._scope = toolkit.submodule("converters.mil.mil.scope")
+        self._graph = graph
+        self._source_format = source_format
+        self.specification = specification
+        self.opset = toolkit.coremltools().target(specification)
+        self.refusals: list[Refusal] = []
+        self.tensors: dict[str, str] = {}
+        self.input_names: dict[str, TensorSpec] = {}
+        self.output_names: dict[str, TensorSpec] = {}
+        self.nodes: list[HubNode] = []
+        self._names = Names()
+        self._vars: dict[ir.Value, Var] = {}
+        self._bound: set[Var] = set()
+        self._output_of: dict[ir.Value, str] = {}
+        self._hint = ""
+        self._stamp: str | None = None
+        self.function = self._open()
+
+    # -- what lowerings use -------------------------------------------------------------------------------------
+
+    def op(self, operator: str, **arguments: Any) -> Any:
+        """Emit one operation; returns its value, or a tuple of them.
+
+        Lists and numbers become constants. coremltools' own inference checks the arguments.
+
+        Raises:
+            Refused: it does not accept them; the message is coremltools' own.
+        """
+        function = getattr(self._builder, operator)
+        arguments["name"] = self._names.unique(f"{self._hint}_{operator}" if self._hint else operator)
+        scopes = [self._scope.ScopeInfo(self._scope.ScopeSource.TORCHSCRIPT_MODULE_NAME, [self._stamp])]
+        try:
+            with self._builder.scope(*(scopes if self._stamp is not None else [])):
+                return function(**arguments)
+        except (ValueError, TypeError, IndexError, AssertionError, NotImplementedError, AttributeError) as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise Refused(f"coremltools does not accept {operator}: {lines[0] if lines else error!r}") from error
+
+    def var(self, value: ir.Value) -> Var:
+        """The program's value of a hub value; a constant is made when it is first asked for."""
+        found = self._vars.get(value)
+        if found is None:
+            array = constant_of(value)
+            if array is None:
+                raise Refused(f"{value.name!r} is not computed before it is used")
+            found = self.const(array, value.name or "const")
+            self._vars[value] = found
+        return found
+
+    def const(self, array: Any, name: str = "const") -> Var:
+        """A constant of an array, carried as :func:`carried` says."""
+        data = carried(np.asarray(array), repr(name))
+        check_shape(name, data.shape)
+        scalar = data[()] if data.ndim == 0 else data
+        return self._builder.const(val=scalar, name=self._names.unique(name))
+
+    def scalar(self, number: float, like: Var) -> Any:
+        """The number as a scalar of the same carrier as ``like``."""
+        kind = self._mil.types.nptype_from_builtin(like.dtype)
+        return kind(number)
+
+    def kind(self, var: Var) -> str:
+        """MIL's name of the value's dtype: ``fp32``, ``fp16``, ``int32``, ``bool``."""
+        name: str = self._mil.types.builtin_to_string(var.dtype)
+        return name
+
+    def is_float(self, var: Var) -> bool:
+        """Whether the value is of a floating-point dtype."""
+        return self.kind(var) in ("fp32", "fp16")
+
+    def cast(self, var: Var, kind: str) -> Var:
+        """The value in another dtype (MIL's name of it); itself if it has that already."""
+        return var if self.kind(var) == kind else self.op("cast", x=var, dtype=kind)
+
+    def reshape(self, var: Var, shape: Iterable[int]) -> Var:
+        """The value in another shape; itself if it has that already."""
+        sizes = tuple(int(size) for size in shape)
+        check_shape(self._hint, sizes)
+        if tuple(var.shape) == sizes:
+            return var
+        if not sizes:
+            return self.op("squeeze", x=self.reshape(var, (1,)))
+        if not var.shape:  # reshape takes no scalar
+            return self.reshape(self.op("expand_dims", x=var, axes=[0]), sizes)
+        return self.op("reshape", x=var, shape=np.asarray(sizes, dtype=np.int32))
+
+    def transpose(self, var: Var, perm: Sequence[int]) -> Var:
+        """The value with its dimensions permuted; itself if that changes nothing."""
+        order = [int(axis) for axis in perm]
+        return var if order == list(range(len(order))) else self.op("transpose", x=var, perm=order)
+
+    # -- what the engine uses -----------------------------------------------------------------------------------
+
+    def begin(self, node: HubNode) -> None:
+        """Stamp what comes with the node, and refuse what no Core ML tensor can hold."""
+        self.nodes.append(node)
+        self._stamp = f"hub{len(self.nodes) - 1}"
+        self._hint = node.outputs[0].name or node.name
+        for value in (*node.inputs, *node.outputs):
+            if value is not None and value.name:
+                carrier(node.dtype(value))
+        for value in node.outputs:
+            if value.name:
+                check_shape(value.name, node.shape(value))
+        if any(value is not None and node.dtype(value) == "float64" for value in (*node.inputs, *node.outputs)):
+            node.approximate("float64 is computed in float32: relative 2⁻²⁴ for each operation")
+
+    def bind(self, node: HubNode, results: Sequence[Any]) -> None:
+        """Check the results against the hub's types and give them the hub's names."""
+        for value, result in zip(node.outputs, results):
+            if value.name and result is None:
+                raise Refused(f"the output {value.name!r} is not computed")
+        named = [(value, result) for value, result in zip(node.outputs, results) if value.name]
+        if len([value for value in node.outputs if value.name]) > len(named):
+            raise Refused(f"only {len(named)} of the outputs are computed")
+        for value, result in named:
+            self._check(node, value, result)
+        for value, result in named:
+            self._vars[value] = self._named(value, result)
+        self._leave()
+
+    def stand_in(self, node: HubNode) -> None:
+        """Give a refused node's outputs values that come from nowhere: the program will not be finished."""
+        if node.name not in {known.name for known in self.nodes[-1:]}:
+            self.nodes.append(node)
+        for value in node.outputs:
+            if value.name and value not in self._vars:
+                spec = spec_of(value)
+                sizes = [size if isinstance(size, int) and size > 0 else 1 for size in spec.shape or ()]
+                try:
+                    kind = carrier_type(spec.dtype)
+                except Refused:
+                    kind = self._mil.types.fp32
+                self._vars[value] = self._placeholder(sizes, kind, "refused").outputs[0]
+        self._leave()
+
+    def finish_outputs(self) -> None:
+        """Set the function's outputs: of the types that Core ML's interface has, under their own names."""
+        results = []
+        for value in self._graph.outputs:
+            self._stamp = None
+            self._hint = value.name or "output"
+            results.append(self._output(value))
+        self.function.set_outputs(results)
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        self._stamp, self._hint = None, ""
+
+    def _placeholder(self, shape: Sequence[int], kind: Any, name: str) -> Any:
+        return self._builder.placeholder(list(shape), kind, allow_rank0_input=True, name=name)
+
+    def _open(self) -> Any:
+        """Make the function with its inputs, named before everything else."""
+        placeholders: dict[str, Any] = {}
+        carriers: dict[ir.Value, str] = {}
+        for value in self._graph.inputs:
+            spec = spec_of(value)
+            name = self._names.unique(spec.name)
+            self.input_names[name] = spec
+            shape, kind = self._interface(spec)
+            placeholders[name] = self._placeholder(shape, kind, name)
+            carriers[value] = name
+        for value in self._graph.outputs:
+            self._output_of[value] = self._names.unique(value.name or "output")
+            self.output_names[self._output_of[value]] = spec_of(value)
+        function = self._mil.Function(placeholders, self.opset)
+        self._pending_inputs = {value: function.inputs[name] for value, name in carriers.items()}
+        return function
+
+    def adopt_inputs(self) -> None:
+        """Give the hub's inputs their values, cast and reshaped from what the interface can hold."""
+        for value, var in self._pending_inputs.items():
+            spec = spec_of(value)
+            self._hint = spec.name
+            try:
+                self.tensors[var.name] = spec.name
+                self._vars[value] = self.reshape(self.cast(var, carrier(spec.dtype)), spec.shape or ())  # type: ignore[arg-type]
+            except Refused:  # said in the interface's refusals
+                self._vars[value] = var
+        self._leave()
+
+    def _interface(self, spec: TensorSpec) -> tuple[Sequence[int], Any]:
+        """Shape and type of an input as Core ML's interface has it."""
+        types = self._mil.types
+        try:
+            shape = tuple(size for size in spec.shape or () if isinstance(size, int))
+            if spec.shape is None or len(shape) != len(spec.shape):
+                raise Refused(f"its shape {spec.describe()} is not fixed", "fix it with shapes={…}")
+            check_shape(spec.name, shape)
+            return shape or (1,), self._interface_type(carrier(spec.dtype))
+        except Refused as refusal:
+            self.refusals.append(
+                Refusal(self._source_format, "coreml", "input", spec.name, refusal.cause, refusal.way_out)
+            )
+            return (1,), types.fp32
+
+    def _interface_type(self, kind: str) -> Any:
+        """Core ML's interface has float32, int32 and, from iOS16 on, float16."""
+        types = self._mil.types
+        if kind == "fp16" and self.specification >= _IOS16:
+            return types.fp16
+        return types.int32 if kind == "int32" else types.fp32
+
+    def _output(self, value: ir.Value) -> Var:
+        spec = spec_of(value)
+        try:
+            var = self.var(value)
+            kind = self._mil.types.builtin_to_string(self._interface_type(self.kind(var)))
+            found = self.reshape(self.cast(var, kind), var.shape or (1,))
+        except Refused as refusal:
+            self.refusals.append(
+                Refusal(self._source_format, "coreml", "output", spec.name, refusal.cause, refusal.way_out)
+            )
+            return self.op("identity", x=np.float32(0))
+        name = self._output_of[value]
+        if found.name != name:
+            if found is var or found.op is None or found.op.op_type == "const":
+                found = self.op("identity", x=found)
+            self._rename(found, name)
+        self.tensors[name] = spec.name
+        return found
+
+    def _check(self, node: HubNode, value: ir.Value, result: Any) -> None:
+        """The result has to be what the hub says; anything else is a defect of the lowering."""
+        expected = (node.shape(value), carrier(node.dtype(value)))
+        found = (tuple(result.shape), self.kind(result))
+        if found != expected:
+            raise Refused(
+                f"the lowering made {found[1]}{list(found[0])} for {value.name!r}, which is "
+                f"{expected[1]}{list(expected[0])}: a defect of the workbench, please report it"
+            )
+
+    def _named(self, value: ir.Value, result: Var) -> Var:
+        """The result under the hub value's name; what has a name of its own already is passed through ``identity``."""
+        if result in self._bound or result.op is None or result.op.op_type == "const":
+            result = self.op("identity", x=result)
+        name = self._output_of.get(value) if self._fits_interface(result) else None
+        self._rename(result, name or self._names.unique(value.name or "value"))
+        self._bound.add(result)
+        self.tensors[result.name] = value.name or ""
+        return result
+
+    def _fits_interface(self, var: Var) -> bool:
+        return bool(var.shape) and self._interface_type(self.kind(var)) is var.dtype
+
+    @staticmethod
+    def _rename(var: Var, name: str) -> None:
+        var.name = name
+        if len(var.op.outputs) == 1:
+            var.op.name = name

@@ -1,0 +1,64 @@
+"""The geometry of sliding windows that convolutions and pools share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from workbench.hub import HubNode
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Explicit window geometry: one entry a spatial axis, padding as (before, after)."""
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads: tuple[tuple[int, int], ...]
+
+    @property
+    def flat_pads(self) -> list[int]:
+        """before, after, before, after, …: MIL's order."""
+        return [amount for pair in self.pads for amount in pair]
+
+    @property
+    def padded(self) -> bool:
+        return any(self.flat_pads)
+
+
+def windows_of(node: HubNode, kernel: Sequence[int], spatial: Sequence[int]) -> Windows:
+    """Read strides, dilations, pads and auto_pad of a Conv or pool.
+
+    ``SAME_UPPER`` and ``SAME_LOWER`` become explicit amounts: the output has ⌈size / stride⌉ elements and the odd one
+    is padded at the end or at the beginning.
+    """
+    count = len(spatial)
+    strides = node.attr_ints("strides") or (1,) * count
+    dilations = (node.attr_ints("dilations") if _knows(node, "dilations") else None) or (1,) * count
+    auto, given = node.attr_string("auto_pad"), node.attr_ints("pads")
+    if auto in ("SAME_UPPER", "SAME_LOWER"):
+        pads = tuple(
+            _same(size, width, step, spread, upper=auto == "SAME_UPPER")
+            for size, width, step, spread in zip(spatial, kernel, strides, dilations)
+        )
+    elif auto == "VALID" or given is None:
+        pads = ((0, 0),) * count
+    else:
+        pads = tuple((given[axis], given[axis + count]) for axis in range(count))
+    return Windows(tuple(kernel), strides, dilations, pads)
+
+
+def _knows(node: HubNode, attribute: str) -> bool:
+    from workbench.hub import schema_of
+
+    schema = schema_of(node.operator, node.domain)
+    return schema is not None and attribute in schema.attributes
+
+
+def _same(size: int, kernel: int, stride: int, dilation: int, *, upper: bool) -> tuple[int, int]:
+    reach = (kernel - 1) * dilation + 1
+    total = max((math.ceil(size / stride) - 1) * stride + reach - size, 0)
+    small, large = total // 2, total - total // 2
+    return (small, large) if upper else (large, small)
