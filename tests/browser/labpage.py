@@ -1,0 +1,107 @@
+"""One JupyterLab page, driven: what tests do with it, and what it complained about meanwhile."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from playwright.sync_api import ConsoleMessage, Locator, Page
+
+from tests.browser.labserver import LabServer
+
+_KERNEL_READY = """async () => {
+    const panel = window.jupyterapp.shell.currentWidget;
+    await panel.context.ready;
+    await panel.sessionContext.ready;
+    await panel.sessionContext.session.kernel.info;
+}"""
+
+_CELLS = """() => {
+    const panel = window.jupyterapp.shell.currentWidget;
+    return panel.content.widgets.map(cell => cell.model.toJSON());
+}"""
+
+
+class LabPage:
+    """A page of the server, and the errors it reported (`errors`: uncaught ones and those on the console)."""
+
+    def __init__(self, page: Page, server: LabServer, artifacts: Path) -> None:
+        self.page = page
+        self.errors: list[str] = []
+        self._server = server
+        self._artifacts = artifacts
+        page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
+        page.on("console", self._on_console)
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.errors.append(f"console: {message.text} ({message.location.get('url', '')})")
+
+    def open(self, path: str = "") -> None:
+        """Load JupyterLab on a folder or a file of the server, with an empty workspace, and wait until it stands."""
+        self.page.goto(f"{self._server.url}/lab/tree/{quote(path)}?reset")
+        self.page.wait_for_function("window.jupyterapp !== undefined", timeout=60_000)
+        self.page.evaluate("async () => { await window.jupyterapp.restored; }")
+        # A change of theme shows the splash screen again; while the first one fades, JupyterLab would remove it twice.
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached")
+
+    def command(self, name: str, **args: Any) -> None:
+        """Run a command of JupyterLab to its end."""
+        self.page.evaluate(
+            "async ([name, args]) => { await window.jupyterapp.commands.execute(name, args); }", [name, args]
+        )
+
+    def set_theme(self, *, dark: bool) -> None:
+        self.command("apputils:change-theme", theme="JupyterLab Dark" if dark else "JupyterLab Light")
+        self.page.wait_for_selector(f'body[data-jp-theme-light="{str(not dark).lower()}"]', state="attached")
+
+    def row(self, name: str) -> Locator:
+        """The row of the file browser that shows exactly `name`."""
+        label = self.page.locator(".jp-DirListing-itemText").filter(has_text=re.compile(f"^{re.escape(name)}$"))
+        return self.page.locator(".jp-DirListing-item").filter(has=label)
+
+    def context_menu(self, name: str) -> list[str]:
+        """Open the context menu of a row of the file browser and return its labels. Escape closes it."""
+        self.row(name).click(button="right")
+        menu = self.page.locator(".lm-Menu")
+        menu.first.wait_for()
+        return [text for text in menu.first.locator(".lm-Menu-itemLabel").all_inner_texts() if text]
+
+    def choose(self, label: str) -> None:
+        """Click an entry of the open menu."""
+        self.page.locator(".lm-Menu-item").filter(has_text=label).click()
+
+    def wait_for_notebook(self) -> None:
+        """Wait until a notebook is in front, with its content loaded and its kernel answering.
+
+        The page says "idle" before there is a kernel, so it is asked of the model and not of what is shown.
+        """
+        self.page.wait_for_function(
+            "window.jupyterapp.shell.currentWidget?.sessionContext !== undefined", timeout=60_000
+        )
+        self.page.evaluate(_KERNEL_READY)
+
+    def run_all_cells(self) -> None:
+        """Run the notebook in front from top to bottom and wait until it has finished."""
+        self.wait_for_notebook()
+        self.command("notebook:run-all-cells")
+
+    def wait_until_run(self) -> None:
+        """Wait until every code cell of the notebook in front that is not empty has been executed."""
+        self.page.wait_for_function(
+            f"({_CELLS})().every(cell => cell.cell_type !== 'code' || !cell.source || cell.execution_count)",
+            timeout=60_000,
+        )
+
+    def cells(self) -> list[dict[str, Any]]:
+        """The cells of the notebook in front, in the notebook format."""
+        cells: list[dict[str, Any]] = self.page.evaluate(_CELLS)
+        return cells
+
+    def screenshot(self, name: str) -> Path:
+        """Write what the page shows to the artifacts folder."""
+        path = self._artifacts / f"{name}.png"
+        self.page.screenshot(path=path)
+        return path
