@@ -1,0 +1,51 @@
+"""Emulated float16 rounds and overflows where float16 does, and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+from onnx import parser
+
+from workbench.formats.onnx import FORMAT
+from workbench.hub import layers_of
+from workbench.precision import round_to_half, with_half_precision
+
+
+def hub_of(text: str) -> ir.Model:
+    return FORMAT.read(parser.parse_model(f'<ir_version: 10, opset_import: ["" : 25]> {text}')).hub()
+
+
+def run(model: ir.Model, **feeds: np.ndarray) -> np.ndarray:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString(), sess_options=options)
+    return session.run(None, feeds)[0]
+
+
+def test_every_tensor_is_rounded_where_it_is_made() -> None:
+    hub = hub_of("g (float[3] x) => (float[3] y) <float third = {0.3333333}> { a = Mul(x, third)  y = Exp(a) }")
+    x = np.array([0.1, 1.7, 5.0], np.float32)
+    third = round_to_half(np.array(0.3333333, np.float32))
+    expected = round_to_half(np.exp(round_to_half(x * third)))
+    np.testing.assert_array_equal(run(with_half_precision(hub), x=x), expected)
+    assert not np.array_equal(run(hub, x=x), expected)
+
+
+def test_overflow_is_infinite_as_in_float16() -> None:
+    hub = hub_of("g (float[2] x) => (float[2] y) { a = Exp(x)  y = Log(a) }")
+    x = np.array([11.0, 12.0], np.float32)
+    rounded = run(with_half_precision(hub), x=x)
+    assert np.isfinite(rounded[0])
+    assert np.isinf(rounded[1])
+    np.testing.assert_allclose(run(hub, x=x), x, rtol=1e-6)
+
+
+def test_kept_layers_stay_exact_and_names_stay() -> None:
+    hub = hub_of("g (float[2] x) => (float[2] y) { a = Exp(x)  y = Log(a) }")
+    mixed = with_half_precision(hub, keep=["a"])
+    x = np.array([11.0, 12.0], np.float32)
+    np.testing.assert_allclose(run(mixed, x=x), x, rtol=1e-3)
+    assert [value.name for value in mixed.graph.outputs] == ["y"]
+    assert {name for node in mixed.graph for name in layers_of(node)} == {"a", "y"}
+    assert len(hub.graph) == 2  # the original is as it was
