@@ -262,6 +262,10 @@ def _elementwise() -> Iterator[Case]:
     yield case("Clip one bound", X34, opset=6, min=0.0)
     yield case("Clip defaults", wide, opset=6)
     yield case("Clip double", rand(9, dtype=F64), opset=6, min=-0.5, max=0.5, expected=lambda x: np.clip(x, -0.5, 0.5))
+    # The float32 bound is the default of float32 only.
+    limit = float(np.finfo(F32).max)
+    beyond = np.array([1e300, 1.0], F64)
+    yield case("Clip double at float32's limit", beyond, opset=6, max=limit, expected=lambda x: np.minimum(x, limit))
     yield case("Clip without bounds", wide, opset=1, expected=lambda x: x, consumed_inputs=[0])
     yield case(
         "Selu defaults",
@@ -316,6 +320,7 @@ def _shapes() -> Iterator[Case]:
     yield case("Reshape", X34, opset=1, shape=[0, 2, -1], consumed_inputs=[0], expected=lambda x: x.reshape(3, 2, 2))
     yield case("Concat", X34, X34, opset=1, expected=lambda a, b: np.concatenate([a, b], 1))
     yield case("Slice", X234, opset=7, starts=[1, -3], ends=[2**31 - 1, -1], axes=[1, 2])
+    yield case("Slice axes left out", X234, opset=7, starts=[0, 1], ends=[1, 3])
     yield case("Slice fewer starts than axes", X234, opset=7, starts=[1], ends=[2])
     halves = lambda x, *_: np.split(x, 2, 1)  # noqa: E731
     yield case("Split", X34, opset=1, axis=1, outputs=2, split=[2, 2], expected=halves)
@@ -367,6 +372,8 @@ def _normalizations() -> Iterator[Case]:
     grouped = rand(2, 6, 4), np.array([1, 2, 3], F32), np.array([4, 5, 6], F32)
     options: dict[str, Any] = {"opset": 18, "num_groups": 3, "tolerance": 1e-5}
     yield case("GroupNormalization", *grouped, **options)
+    double = (array.astype(F64) for array in grouped)
+    yield case("GroupNormalization double", *double, **{**options, "tolerance": 1e-13})
     yield case("GroupNormalization stored scale", *grouped, constants=(1, 2), **options)
     yield case(
         "GroupNormalization half", *(array.astype(np.float16) for array in grouped), **{**options, "tolerance": 4e-3}
