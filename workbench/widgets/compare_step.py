@@ -1,0 +1,172 @@
+"""Step 4: the two models side by side, layer by layer."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+
+from workbench.errors import WorkbenchError
+from workbench.session import Failure, Session
+from workbench.widgets.base import Panel, row, show, stack
+from workbench.widgets.content import Content, badges, failure_alert, text
+from workbench.widgets.error_profile import ErrorProfile
+from workbench.widgets.figures import figures_of, statistics_of, worst_of
+from workbench.widgets.inspect_step import index_of
+from workbench.widgets.layer_table import Column, LayerTable
+from workbench.widgets.tensor_view import TensorView
+
+if TYPE_CHECKING:
+    from workbench.compare import Report, Row
+
+TONES = {"ok": "ok", "failing": "bad", "unmatched": "neutral", "skipped": "neutral"}
+COLUMNS = (
+    Column("layer", width="2fr"),
+    Column("converted layer", width="2fr"),
+    Column("status", width="0.9fr", tones=TONES),
+    Column("accumulated", kind="number", width="0.9fr"),
+    Column("isolated", kind="number", width="0.9fr"),
+    Column("max abs", kind="number", width="0.8fr"),
+)
+METRIC = "relative L2 error"
+
+
+class Compare(Panel):
+    """Runs the comparison; the profile, the table and the tensors follow one :attr:`selected` layer."""
+
+    def __init__(self, session: Session | None = None) -> None:
+        super().__init__(session)
+        self.mode = ipywidgets.Dropdown(
+            options=("both", "accumulated", "isolated"), description="Mode", layout={"width": "auto"}
+        )
+        self.button = ipywidgets.Button(description="Compare", button_style="primary", icon="balance-scale")
+        self.verdict = Content()
+        self.profile = ErrorProfile()
+        self.table = LayerTable(COLUMNS, height=234)
+        self.about = Content()
+        self.tensors = TensorView()
+        self.details = Content()
+        self._results = stack(self.profile, self.table, self.about, self.tensors, self.details)
+        self.widget = stack(row(self.mode, self.button), self.verdict, self._results)
+        self._report: Report | None = None
+        self._looking = 0  # the number of the newest wish to see tensors; older ones are dropped
+        self._looker = threading.Lock()
+        self.button.on_click(lambda _: self.session.start("compare", mode=self.mode.value))
+        self.profile.observe(lambda change: self._select(change["new"]), names="selected")
+        self.table.observe(lambda change: self._select(change["new"]), names="selected")
+        self.watch()
+
+    @property
+    def selected(self) -> int:
+        """The chosen row of the report, or -1."""
+        return int(self.table.selected)
+
+    def compare(self, **arguments: Any) -> Report:
+        """Compare now, with the arguments of :func:`workbench.compare`; raises what goes wrong."""
+        return self.session.compare(**arguments)
+
+    def select(self, layer: str | int | None) -> None:
+        """Choose a layer by its name or by its row, and show its tensors; ``None`` for none."""
+        rows = self._report.rows if self._report is not None else ()
+        by_layer = {name: place for place, found in reversed(list(enumerate(rows))) for name in found.layers}
+        index = by_layer[layer] if isinstance(layer, str) and layer in by_layer else None
+        if index is None:
+            index = index_of(layer, [_name(found) for found in rows])
+        with self.quietly():
+            self._select(index)
+        self._look(index, self._next_look())
+
+    # What the session says
+
+    def draw(self) -> None:
+        state = self.session.state
+        self.button.disabled = self.session.busy or state.converted is None
+        if state.report is self._report and (self._report is not None or self.verdict.blocks):
+            return
+        self._report = state.report
+        show(self._results, self._report is not None)
+        self.tensors.figures = {}
+        self.about.put()
+        self.details.put()
+        if self._report is None:
+            self.verdict.put(text("Not compared yet.", "neutral"))
+            self.table.put([])
+            return
+        self.verdict.put(*verdict_of(self._report))
+        rows = self._report.rows
+        self.table.put([_cells(found) for found in rows])
+        self.profile.put(
+            [_name(found) for found in rows],
+            [None if found.accumulated is None else found.accumulated.relative_l2 for found in rows],
+            [None if found.isolated is None else found.isolated.relative_l2 for found in rows],
+            [str(found.status) == "failing" for found in rows],
+            metric=METRIC,
+        )
+
+    # One selection for all views
+
+    def _select(self, index: int) -> None:
+        self.table.selected = index
+        self.profile.selected = index
+        if not self.is_quiet and index >= 0:
+            number = self._next_look()
+            threading.Thread(target=self._look, args=(index, number), name="workbench-tensors", daemon=True).start()
+
+    def _next_look(self) -> int:
+        self._looking += 1
+        return self._looking
+
+    def _look(self, index: int, number: int) -> None:
+        """Show the tensors of a row, unless another was chosen meanwhile."""
+        report = self._report
+        if report is None or not 0 <= index < len(report.rows):
+            self.about.put()
+            self.details.put()
+            self.tensors.figures = {}
+            return
+        found = report.rows[index]
+        with self._looker:
+            if number != self._looking:
+                return
+            try:
+                detail = report.tensors(found)
+                figures, blocks = figures_of(detail), [worst_of(detail)]
+            except WorkbenchError as error:
+                figures, blocks = {}, [text(str(error), "neutral")]
+            except Exception as error:  # shown in place: this thread has no other way to tell
+                figures, blocks = {}, [failure_alert(Failure("select", error))]
+            if number == self._looking:
+                self.about.put(*statistics_of(found))
+                self.tensors.figures = figures
+                self.details.put(*blocks)
+
+    def static_html(self) -> str:
+        return self.verdict.static_html() + self.table.static_html()
+
+
+def verdict_of(report: Report) -> list[dict[str, Any]]:
+    """The outcome in a sentence, and how many rows have which status."""
+    counts: dict[str, int] = {}
+    for found in report.rows:
+        counts[str(found.status)] = counts.get(str(found.status), 0) + 1
+    items = [(f"{counts[status]:,} {status}", tone) for status, tone in TONES.items() if status in counts]
+    sentence = "The converted model computes the same, within tolerance." if report.ok else "Some layers differ."
+    return [badges(*items), text(sentence, "ok" if report.ok else "bad")]
+
+
+def _name(found: Row) -> str:
+    return ", ".join(found.layers) or ", ".join(found.target_layers)
+
+
+def _cells(found: Row) -> tuple[Any, ...]:
+    accumulated, isolated = found.accumulated, found.isolated
+    shown = accumulated or isolated
+    return (
+        ", ".join(found.layers),
+        ", ".join(found.target_layers),
+        str(found.status),
+        None if accumulated is None else accumulated.relative_l2,
+        None if isolated is None else isolated.relative_l2,
+        None if shown is None else shown.max_abs,
+    )

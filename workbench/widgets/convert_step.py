@@ -1,0 +1,258 @@
+"""Step 3: the plan for a target, then the conversion."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import ipywidgets
+
+from workbench.document import TensorSpec
+from workbench.errors import OptionError
+from workbench.formats import all_formats, format_named
+from workbench.plan import Plan, Verdict
+from workbench.session import Session
+from workbench.widgets.base import Panel, row, show, stack
+from workbench.widgets.content import Content, alert, badges, text
+from workbench.widgets.layer_table import Column, LayerTable
+from workbench.widgets.text import shown
+
+TONES = {"exact": "ok", "approximate": "warn", "refused": "bad"}
+COLUMNS = (
+    Column("layer", width="2fr"),
+    Column("operator", width="1.2fr"),
+    Column("verdict", width="0.9fr", tones=TONES),
+    Column("why, and the way out", width="3.4fr"),
+)
+
+CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
+    "coreml": {
+        "precision": ("fp32", "fp16"),
+        "target": ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26", "macOS12", "macOS13", "macOS14", "macOS15", "macOS26"),
+    },
+    "nnef": {"dialect": ("khronos", "tract")},
+}
+"""Options with a fixed set of values, which become drop-down lists; the others are for the method."""
+
+
+class ShapeField:
+    """The sizes of one input with dynamic dimensions, as a text field."""
+
+    def __init__(self, spec: TensorSpec) -> None:
+        self.spec = spec
+        sizes = ", ".join(str(dim) if isinstance(dim, int) else "1" for dim in spec.shape or ())
+        self.widget = ipywidgets.Text(
+            value=sizes,
+            description=shown(spec.name, 40),
+            tooltip=shown(spec),
+            continuous_update=False,
+            style={"description_width": "initial"},
+        )
+
+    def value(self) -> tuple[int, ...]:
+        """The sizes that were typed.
+
+        Raises:
+            OptionError: they are no sizes, or do not fit the input.
+        """
+        typed = self.widget.value.strip().strip("()[]")
+        try:
+            sizes = tuple(int(part) for part in typed.split(",") if part.strip())
+        except ValueError:
+            sizes = (-1,)
+        fixed = self.spec.shape
+        fits = fixed is None or (
+            len(sizes) == len(fixed)
+            and all(not isinstance(dim, int) or dim == size for dim, size in zip(fixed, sizes, strict=True))
+        )
+        if any(size < 0 for size in sizes) or not fits or math.prod(sizes) > 1 << 40:
+            raise OptionError(
+                f"{self.spec.name}: the shape {shown(self.widget.value)!r} does not fit {self.spec.describe()}; "
+                "give one whole number for each dimension."
+            )
+        return sizes
+
+
+class Convert(Panel):
+    """Chooses a target and its options, shows the plan, converts. ``plan()`` and ``convert()`` do what clicks do."""
+
+    def __init__(self, session: Session | None = None) -> None:
+        super().__init__(session)
+        formats = all_formats()
+        self.target = ipywidgets.ToggleButtons(
+            options=[(known.title, name) for name, known in formats.items()],
+            value=None,
+            description="Target",
+            tooltips=[f"Convert to {known.title}" for known in formats.values()],
+        )
+        self.target.style.button_width = "auto"
+        self.options: dict[str, ipywidgets.Dropdown] = {}
+        self.shapes: dict[str, ShapeField] = {}
+        self._option_row = row()
+        self._shape_row = row()
+        self.button = ipywidgets.Button(description="Convert", button_style="primary", icon="play", disabled=True)
+        self.verdict = Content()
+        self.table = LayerTable(COLUMNS, label="Plan", height=208)
+        self.widget = stack(self.target, self._option_row, self._shape_row, self.verdict, self.table, row(self.button))
+        self._model: object = None
+        self._plan: Plan | None = None
+        self._fields_for: str | None = None
+        self.when(self.target, "value", lambda target: self._chosen())
+        self.button.on_click(lambda _: self._convert_chosen())
+        self.watch()
+
+    def plan(self, target: str, **options: Any) -> Plan:
+        """Plan now; raises what goes wrong. The controls follow."""
+        return self.session.plan(target, **options)
+
+    def convert(self, target: str | None = None, **options: Any) -> object:
+        """Convert now; raises what goes wrong. The controls follow."""
+        return self.session.convert(target, **options)
+
+    def chosen_options(self) -> dict[str, Any]:
+        """What the controls say, without the options that are left at their default.
+
+        Raises:
+            OptionError: a shape field holds no shape.
+        """
+        defaults = _defaults(self.target.value)
+        options = {name: box.value for name, box in self.options.items() if box.value != defaults.get(name)}
+        shapes = {name: field.value() for name, field in self.shapes.items()}
+        return {**options, "shapes": shapes} if shapes and self._needs_shapes() else options
+
+    def _needs_shapes(self) -> bool:
+        return bool(self.target.value and format_named(self.target.value).static_shapes)
+
+    # What the user does
+
+    def _chosen(self) -> None:
+        with self._drawing:
+            self._make_fields()
+        self._start("plan")
+
+    def _convert_chosen(self) -> None:
+        self._start("convert")
+
+    def _start(self, step: str) -> None:
+        if self.session.model is None or self.target.value is None:
+            return
+        try:
+            options = self.chosen_options()
+        except OptionError as error:
+            self.button.disabled = True
+            self.verdict.put(alert(type(error).__name__, str(error)))
+            return
+        self.session.start(step, target=self.target.value, **options)
+
+    # What the session says
+
+    def _make_fields(self) -> None:
+        """Controls for the target's options, and for the shapes of the model's dynamic inputs."""
+        target = self.target.value
+        defaults = _defaults(target)
+        self.options = {}
+        for name, choices in CHOICES.get(target or "", {}).items():
+            if name in defaults:
+                self.options[name] = _dropdown(name, choices, defaults[name])
+        model = self.session.model
+        dynamic = [spec for spec in model.inputs if not spec.is_static] if model is not None else []
+        self.shapes = {spec.name: ShapeField(spec) for spec in dynamic} if self._needs_shapes() else {}
+        for box in self.options.values():
+            self.when(box, "value", lambda _: self._start("plan"))
+        for field in self.shapes.values():
+            self.when(field.widget, "value", lambda _: self._start("plan"))
+        self._option_row.children = tuple(self.options.values())
+        fields = tuple(field.widget for field in self.shapes.values())
+        self._shape_row.children = (ipywidgets.Label("Sizes of dynamic inputs"), *fields) if fields else ()
+        self._fields_for = target
+
+    def draw(self) -> None:
+        state = self.session.state
+        with self.quietly():
+            if state.model is not self._model:
+                self._model = state.model
+                self.target.value = state.target
+                self._make_fields()
+            elif state.target is not None and state.target != self.target.value and not self.session.busy:
+                self.target.value = state.target
+                self._make_fields()
+            if state.plan is not self._plan and state.plan is not None:
+                self._follow(state.options)
+        self._draw_plan(state.plan)
+        current = state.plan is not None and state.plan.target_format == self.target.value
+        self.button.disabled = self.session.busy or not (current and state.plan is not None and state.plan.ok)
+
+    def _follow(self, options: Mapping[str, Any]) -> None:
+        """Put the options of the plan into the controls."""
+        defaults = _defaults(self.target.value)
+        for name, box in self.options.items():
+            value = options.get(name, defaults.get(name))
+            if value in box.options:
+                box.value = value
+        for name, sizes in (options.get("shapes") or {}).items():
+            if name in self.shapes:
+                self.shapes[name].widget.value = ", ".join(map(str, sizes))
+
+    def _draw_plan(self, plan: Plan | None) -> None:
+        task = self.session.task
+        if plan is None and task is None and self.session.state.failure is None:
+            done = self.session.converted
+            about = f"Converted to {done.format}: {len(done.layers)} layers." if done else "Choose a target."
+            self.verdict.put(text(about, "neutral"))
+        elif plan is not None:
+            self.verdict.put(*_verdict(plan, self.session.state.converted_to))
+        if plan is not self._plan:
+            self._plan = plan
+            self.table.put([] if plan is None else rows_of(plan))
+        show(self.table, bool(self.table.total))
+
+    def static_html(self) -> str:
+        return self.verdict.static_html() + self.table.static_html()
+
+
+def rows_of(plan: Plan) -> list[tuple[str, str, str, str]]:
+    """The table of a plan: what is refused first, then approximations, then the rest in the model's order."""
+    order = {Verdict.REFUSED: 0, Verdict.APPROXIMATE: 1, Verdict.EXACT: 2}
+    ranked = sorted(plan.rows, key=lambda planned: order[planned.verdict])
+    return [
+        (
+            planned.layer,
+            planned.operator,
+            str(planned.verdict),
+            "; ".join(filter(None, (planned.note, planned.way_out))),
+        )
+        for planned in ranked
+    ]
+
+
+def _verdict(plan: Plan, converted_to: str | None) -> list[dict[str, Any]]:
+    counts = [(f"{plan.count(verdict):,} {verdict}", TONES[str(verdict)]) for verdict in Verdict if plan.count(verdict)]
+    blocks = [badges(*counts)] if counts else []
+    if plan.general:
+        blocks.append(alert("Refused by the interface", items=[str(refusal) for refusal in plan.general]))
+    if converted_to == plan.target_format:
+        blocks.append(text("Converted.", "ok"))
+    elif plan.ok:
+        blocks.append(text("Nothing stands against this conversion.", "neutral"))
+    else:
+        blocks.append(text("This conversion is refused; the causes and the ways out stand first in the table.", "bad"))
+    return blocks
+
+
+def _defaults(target: str | None) -> dict[str, Any]:
+    """The options of a target with their defaults."""
+    if target is None:
+        return {}
+    return {field.name: field.default for field in dataclasses.fields(format_named(target).options)}
+
+
+def _dropdown(name: str, choices: tuple[str, ...], default: object) -> ipywidgets.Dropdown:
+    return ipywidgets.Dropdown(
+        options=choices,
+        value=default if default in choices else choices[0],
+        description=name,
+        style={"description_width": "initial"},
+        layout={"width": "auto"},
+    )

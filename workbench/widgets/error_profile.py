@@ -1,0 +1,59 @@
+"""The errors of all layers in topological order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import traitlets
+
+from workbench.widgets.base import View, assets
+from workbench.widgets.text import shown
+
+NAME_CHARACTERS = 80
+
+
+class ErrorProfile(View):
+    """Two series over the layers (``None``: not measured), a tolerance, and the ``selected`` layer (-1: none)."""
+
+    _esm, _css = assets("error_profile")
+
+    data = traitlets.Dict().tag(sync=True)
+    selected = traitlets.Int(-1).tag(sync=True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.put([], [], [], [], metric="")
+
+    def put(
+        self,
+        names: Sequence[str],
+        accumulated: Sequence[float | None],
+        isolated: Sequence[float | None],
+        failing: Sequence[bool],
+        *,
+        metric: str,
+        threshold: float | None = None,
+    ) -> None:
+        """Show these layers instead; the four sequences have one entry for each layer."""
+        with self.hold_sync():
+            self.selected = -1
+            self.data = {
+                "names": [shown(name, NAME_CHARACTERS) for name in names],
+                "accumulated": [_finite(value) for value in accumulated],
+                "isolated": [_finite(value) for value in isolated],
+                "failing": [bool(value) for value in failing],
+                "metric": metric,
+                "threshold": _finite(threshold),
+            }
+
+    def describe(self) -> str:
+        return f"{len(self.data['names'])} layers, selected={self.selected}"
+
+
+def _finite(value: Any) -> float | str | None:
+    """A number with four digits, which is what a plot can show; NaN and infinity as text, which JSON can carry."""
+    if value is None:
+        return None
+    return float(f"{value:.4g}") if math.isfinite(value) else str(float(value))

@@ -1,0 +1,105 @@
+"""Step 1: a model comes in, by upload, by its path, or as a live object."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+
+from workbench.formats import all_formats
+from workbench.session import Session, Upload
+from workbench.widgets.base import Panel, row, stack
+from workbench.widgets.content import Content, facts, text
+from workbench.widgets.upload_button import UploadButton
+
+MAX_SUGGESTIONS = 200
+
+
+def suggestions(typed: str, suffixes: tuple[str, ...]) -> list[str]:
+    """Paths that continue what was typed: folders (with a ``/`` at the end) and files or folders that are models.
+
+    Never raises: an unreadable folder has no suggestions.
+    """
+    head, _, tail = typed.replace(os.sep, "/").rpartition("/")
+    prefix = f"{head}/" if "/" in typed.replace(os.sep, "/") else ""
+    folder = Path(os.path.expanduser(prefix or "."))
+    found: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name
+                if not name.lower().startswith(tail.lower()) or (name.startswith(".") and not tail):
+                    continue
+                if name.lower().endswith(suffixes):
+                    found.append(f"{prefix}{name}")
+                elif entry.is_dir():
+                    found.append(f"{prefix}{name}/")
+    except (OSError, ValueError):
+        return []
+    return sorted(found, key=lambda path: (path.endswith("/"), path.lower()))[:MAX_SUGGESTIONS]
+
+
+class Import(Panel):
+    """Opens a model into the session. ``open(path or live object)`` does what the button does."""
+
+    def __init__(self, session: Session | None = None) -> None:
+        super().__init__(session)
+        self._suffixes = tuple(suffix for known in all_formats().values() for suffix in known.suffixes)
+        self.upload = UploadButton(self._uploaded, (*self._suffixes, ".zip"))
+        self.path = ipywidgets.Combobox(
+            placeholder="path of a model file or folder",
+            description="Path",
+            ensure_option=False,
+            continuous_update=True,
+            options=tuple(suggestions("", self._suffixes)),
+            layout={"flex": "1 1 320px", "width": "auto", "max-width": "640px"},
+        )
+        self.button = ipywidgets.Button(description="Open", button_style="primary", icon="folder-open")
+        self.current = Content()
+        self._kept: Upload | None = None  # the temporary file lives as long as the session may read from it
+        self.widget = stack(
+            self.upload,
+            row(self.path, self.button),
+            self.current,
+        )
+        self.button.on_click(lambda _: self._open_typed())
+        self.path.on_msg(self._submitted)
+        self.when(self.path, "value", self._complete)
+        self.watch()
+
+    def open(self, source: object, **options: Any) -> object:
+        """Open a path or a live object now; raises what goes wrong."""
+        return self.session.open(source, **options)
+
+    def _complete(self, typed: str) -> None:
+        options = tuple(suggestions(typed, self._suffixes))
+        if options != self.path.options:
+            self.path.options = options
+
+    def _submitted(self, widget: object, message: Any, buffers: object) -> None:
+        if isinstance(message, dict) and message.get("event") == "submit":
+            self._open_typed()
+
+    def _open_typed(self) -> None:
+        typed = self.path.value.strip()
+        if typed:
+            self.session.start("open", source=os.path.expanduser(typed))
+
+    def _uploaded(self, upload: Upload) -> None:
+        path = upload.finish()
+        self._kept = upload
+        self.session.start("open", source=path, name=path.name, uploaded=True)
+
+    def draw(self) -> None:
+        origin, model = self.session.state.origin, self.session.model
+        self.button.disabled = self.session.busy
+        if origin is None or model is None:
+            self.current.put(text("From Python: .open(model) takes a path or a live object.", "neutral"))
+        else:
+            how = "uploaded" if origin.uploaded else "file" if origin.is_path else type(origin.value).__name__
+            self.current.put(facts(("open", f"{origin.name} ({how})"), ("format", model.format)))
+
+    def static_html(self) -> str:
+        return self.current.static_html()

@@ -1,0 +1,242 @@
+// A table of any number of rows: only those in sight exist as elements. Sorting and filtering happen here.
+// The first rows come with the state; the view asks for the others in pieces, so that no message grows large.
+
+const ROW = 26;
+
+function formatted(value, kind) {
+  if (value === null || value === undefined) return "—";
+  if (kind !== "number" || typeof value !== "number") return String(value);
+  if (Number.isInteger(value)) return value.toLocaleString("en-US");
+  const size = Math.abs(value);
+  return size >= 0.01 && size < 1e4 ? String(Number(value.toPrecision(3))) : value.toExponential(1);
+}
+
+function compared(a, b) {
+  if (typeof a === "number" && typeof b === "number") return a - b;
+  const rank = value => (value === null ? 2 : typeof value === "number" ? 0 : 1);
+  return rank(a) - rank(b) || String(a).localeCompare(String(b), undefined, { numeric: true });
+}
+
+function cell(text, role, className) {
+  const node = document.createElement("span");
+  node.setAttribute("role", role);
+  if (className) node.className = className;
+  node.textContent = text;
+  return node;
+}
+
+class Table {
+  constructor(model, el) {
+    this.model = model;
+    this.rows = [];
+    this.order = [];
+    this.sorted = { column: -1, descending: false };
+    this.id = `wb-${Math.random().toString(36).slice(2)}`;
+    this.build(el);
+    this.renew();
+  }
+
+  build(el) {
+    el.classList.add("wb-view", "wb-table");
+    const bar = document.createElement("div");
+    bar.className = "wb-bar";
+    this.filter = document.createElement("input");
+    this.filter.type = "search";
+    this.filter.placeholder = "Filter";
+    this.filter.setAttribute("aria-label", `Filter ${this.model.get("label")}`);
+    this.count = document.createElement("span");
+    this.count.className = "wb-count";
+    this.count.setAttribute("role", "status");
+    bar.append(this.filter, this.count);
+    this.grid = document.createElement("div");
+    this.grid.className = "wb-grid";
+    this.grid.setAttribute("role", "grid");
+    this.grid.setAttribute("aria-label", this.model.get("label"));
+    this.head = document.createElement("div");
+    this.head.className = "wb-head";
+    this.head.setAttribute("role", "row");
+    this.body = document.createElement("div");
+    this.body.className = "wb-body";
+    this.body.tabIndex = 0;
+    this.body.setAttribute("role", "rowgroup");
+    this.body.setAttribute("aria-label", `${this.model.get("label")}: arrow keys choose a row`);
+    this.spacer = document.createElement("div");
+    this.window = document.createElement("div");
+    this.window.className = "wb-window";
+    this.window.setAttribute("role", "presentation");
+    this.body.append(this.spacer, this.window);
+    this.grid.append(this.head, this.body);
+    el.append(bar, this.grid);
+    this.body.style.setProperty("--wb-height", `${this.model.get("height")}px`);
+    this.filter.addEventListener("input", () => this.arrange());
+    this.body.addEventListener("scroll", () => this.draw());
+    this.body.addEventListener("click", event => {
+      const line = event.target.closest(".wb-line");
+      if (line) this.select(Number(line.dataset.row));
+    });
+    this.body.addEventListener("keydown", event => this.onKey(event));
+    this.resized = new ResizeObserver(() => this.draw());
+    this.resized.observe(this.body);
+  }
+
+  /** New rows from the kernel. */
+  renew() {
+    this.rows = this.model.get("rows").slice();
+    this.sorted = { column: -1, descending: false };
+    this.columns = this.model.get("columns");
+    this.grid.style.setProperty("--wb-columns", this.columns.map(column => `minmax(0, ${column.width})`).join(" "));
+    this.grid.setAttribute("aria-colcount", this.columns.length);
+    this.drawHead();
+    this.arrange();
+    this.askForMore();
+  }
+
+  askForMore() {
+    if (this.rows.length < this.model.get("total")) {
+      this.model.send({ type: "more", start: this.rows.length, version: this.model.get("version") });
+    }
+  }
+
+  receive(message) {
+    const fits = message.version === this.model.get("version") && message.start === this.rows.length;
+    if (message.type !== "rows" || !fits) return;
+    this.rows.push(...message.rows);
+    this.arrange();
+    this.askForMore();
+  }
+
+  drawHead() {
+    this.head.replaceChildren(
+      ...this.columns.map((column, index) => {
+        const node = cell("", "columnheader", column.kind === "number" ? "wb-number" : "");
+        const active = this.sorted.column === index;
+        const direction = this.sorted.descending ? "descending" : "ascending";
+        node.setAttribute("aria-sort", active ? direction : "none");
+        const button = document.createElement("button");
+        button.type = "button";
+        button.textContent = column.title + (active ? (this.sorted.descending ? " ▾" : " ▴") : "");
+        button.title = `Sort by ${column.title}`;
+        button.addEventListener("click", () => this.sortBy(index));
+        node.append(button);
+        return node;
+      })
+    );
+  }
+
+  /** Ascending, descending, then back to the model's own order; numbers start with the largest. */
+  sortBy(column) {
+    const first = this.columns[column].kind === "number";
+    if (this.sorted.column !== column) this.sorted = { column, descending: first };
+    else if (this.sorted.descending === first) this.sorted = { column, descending: !first };
+    else this.sorted = { column: -1, descending: false };
+    this.drawHead();
+    this.head.children[column].firstChild.focus();
+    this.arrange();
+  }
+
+  arrange() {
+    const words = this.filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const matches = row => {
+      const text = row.join("\n").toLowerCase();
+      return words.every(word => text.includes(word));
+    };
+    this.order = [];
+    this.rows.forEach((row, index) => {
+      if (!words.length || matches(row)) this.order.push(index);
+    });
+    const { column, descending } = this.sorted;
+    if (column >= 0) {
+      const sign = descending ? -1 : 1;
+      this.order.sort((a, b) => {
+        const [x, y] = [this.rows[a][column], this.rows[b][column]];
+        if (x === null || y === null) return (x === null) - (y === null) || a - b;
+        return sign * compared(x, y) || a - b;
+      });
+    }
+    const total = this.model.get("total");
+    const shown = this.order.length.toLocaleString("en-US");
+    this.count.textContent = words.length ? `${shown} of ${total.toLocaleString("en-US")}` : `${shown} rows`;
+    this.grid.setAttribute("aria-rowcount", total + 1);
+    this.spacer.style.height = `${this.order.length * ROW}px`;
+    const height = Math.min(this.model.get("height"), Math.max(this.order.length, 2) * ROW + 2);
+    this.body.style.setProperty("--wb-height", `${height}px`);
+    this.reveal();
+    this.draw();
+  }
+
+  draw() {
+    const chosen = this.model.get("selected");
+    const first = Math.max(0, Math.floor(this.body.scrollTop / ROW) - 4);
+    const last = Math.min(this.order.length, first + Math.ceil(this.body.clientHeight / ROW) + 8);
+    this.window.style.transform = `translateY(${first * ROW}px)`;
+    const lines = [];
+    for (let place = first; place < last; place++) {
+      const index = this.order[place];
+      const line = document.createElement("div");
+      line.className = "wb-line";
+      line.id = `${this.id}-${index}`;
+      line.dataset.row = index;
+      line.setAttribute("role", "row");
+      line.setAttribute("aria-rowindex", place + 2);
+      line.setAttribute("aria-selected", String(index === chosen));
+      this.rows[index].forEach((value, at) => {
+        const { kind, tones } = this.columns[at];
+        const tone = tones?.[value] ? ` wb-tone-${tones[value]}` : "";
+        const node = cell(formatted(value, kind), "gridcell", (kind === "number" ? "wb-number" : "") + tone);
+        if (kind !== "number" && value) node.title = String(value);
+        line.append(node);
+      });
+      lines.push(line);
+    }
+    this.window.replaceChildren(...lines);
+    const active = lines.some(line => Number(line.dataset.row) === chosen);
+    if (active) this.body.setAttribute("aria-activedescendant", `${this.id}-${chosen}`);
+    else this.body.removeAttribute("aria-activedescendant");
+  }
+
+  select(index) {
+    this.model.set("selected", index);
+    this.model.save_changes();
+  }
+
+  reveal() {
+    const place = this.order.indexOf(this.model.get("selected"));
+    if (place < 0 || !this.body.clientHeight) return;
+    const top = place * ROW;
+    if (top < this.body.scrollTop) this.body.scrollTop = top;
+    const bottom = top + ROW - this.body.clientHeight;
+    if (bottom > this.body.scrollTop) this.body.scrollTop = bottom;
+  }
+
+  onKey(event) {
+    const page = Math.max(1, Math.floor(this.body.clientHeight / ROW) - 1);
+    const end = this.order.length - 1;
+    const at = this.order.indexOf(this.model.get("selected"));
+    const moves = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: end };
+    if (!(event.key in moves)) return;
+    event.preventDefault();
+    event.stopPropagation(); // the notebook would move between cells
+    if (end >= 0) this.select(this.order[Math.min(end, Math.max(0, moves[event.key]))]);
+  }
+}
+
+function render({ model, el }) {
+  const table = new Table(model, el);
+  const follow = () => {
+    table.reveal();
+    table.draw();
+  };
+  const renew = () => table.renew();
+  const receive = message => table.receive(message);
+  model.on("change:version", renew);
+  model.on("change:selected", follow);
+  model.on("msg:custom", receive);
+  return () => {
+    table.resized.disconnect();
+    model.off("change:version", renew);
+    model.off("change:selected", follow);
+    model.off("msg:custom", receive);
+  };
+}
+
+export default { render };

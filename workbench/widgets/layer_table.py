@@ -1,0 +1,112 @@
+"""A table of layers: any number of rows, sorted and filtered in the browser, worked by keyboard."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import traitlets
+
+from workbench.widgets.base import View, assets
+from workbench.widgets.text import escape, number, shown
+
+PIECE_BYTES = 1_000_000
+"""Rows are sent in messages of about this size."""
+
+STATIC_ROWS = 20
+"""How many rows the static rendering shows."""
+
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column. ``width`` is a CSS grid track; ``tones`` colours certain texts (``{"refused": "bad"}``)."""
+
+    title: str
+    kind: str = "text"
+    width: str = "1fr"
+    tones: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the browser."""
+        return {"title": self.title, "kind": self.kind, "width": self.width, "tones": dict(self.tones)}
+
+
+class LayerTable(View):
+    """Rows in the model's own order; ``selected`` is an index into them, -1 for none.
+
+    Args:
+        columns: the columns.
+        label: what the rows are, for the filter box and for screen readers.
+        height: pixels of the scrolling part, at most.
+    """
+
+    _esm, _css = assets("layer_table")
+
+    columns: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
+    label = traitlets.Unicode().tag(sync=True)
+    height = traitlets.Int(338).tag(sync=True)
+    rows: traitlets.List[list[Cell]] = traitlets.List().tag(sync=True)
+    """The first rows only; :attr:`all_rows` has all."""
+    total = traitlets.Int(0).tag(sync=True)
+    version = traitlets.Int(0).tag(sync=True)
+    selected = traitlets.Int(-1).tag(sync=True)
+
+    def __init__(self, columns: Sequence[Column], label: str = "Layers", height: int = 338) -> None:
+        super().__init__(columns=[column.to_dict() for column in columns], label=label, height=height)
+        self.all_rows: list[list[Cell]] = []
+        self.on_msg(self._answer)
+
+    def put(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Show these rows instead; the selection is dropped."""
+        made = [[_cell(value) for value in row] for row in rows]
+        if made == self.all_rows:
+            return
+        self.all_rows = made
+        with self.hold_sync():
+            self.rows = self._piece(0)
+            self.total = len(self.all_rows)
+            self.selected = -1
+            self.version += 1
+
+    def _piece(self, start: int) -> list[list[Cell]]:
+        """Rows from ``start`` on that fit into one message."""
+        stop, size = start, 0
+        while stop < len(self.all_rows) and size < PIECE_BYTES:
+            size += len(json.dumps(self.all_rows[stop]))
+            stop += 1
+        return self.all_rows[start:stop]
+
+    def _answer(self, widget: object, message: Any, buffers: object) -> None:
+        if isinstance(message, dict) and message.get("type") == "more" and message.get("version") == self.version:
+            start = message.get("start")
+            if isinstance(start, int) and 0 <= start < len(self.all_rows):
+                self.send({"type": "rows", "version": self.version, "start": start, "rows": self._piece(start)})
+
+    def describe(self) -> str:
+        return f"{self.total} rows, selected={self.selected}"
+
+    def static_html(self) -> str:
+        if not self.all_rows:
+            return ""
+        head = "".join(f"<th>{escape(column['title'])}</th>" for column in self.columns)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{escape(number(cell))}</td>" for cell in row) + "</tr>"
+            for row in self.all_rows[:STATIC_ROWS]
+        )
+        rest = len(self.all_rows) - STATIC_ROWS
+        more = f"<p>… and {rest:,} more rows</p>" if rest > 0 else ""
+        return f"<table><tr>{head}</tr>{body}</table>{more}"
+
+
+def _cell(value: Any) -> Cell:
+    """What JSON can carry: NaN and the infinities become text."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(value)
+    return shown(value)

@@ -1,0 +1,51 @@
+"""Text from model files on its way to the screen. The one place where it is escaped."""
+
+from __future__ import annotations
+
+import html
+import re
+
+MAX_CHARACTERS = 300
+"""A name may be a megabyte long; nobody reads more than this."""
+
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(value: object, limit: int = MAX_CHARACTERS) -> str:
+    """A text as one line: control characters and marks that change the writing direction are spelled out."""
+    text = str(value)
+    cut = text if len(text) <= limit else f"{text[: limit - 1]}…"
+    return _UNSEEN.sub(
+        lambda found: f"\\x{ord(found[0]):02x}" if ord(found[0]) < 256 else f"\\u{ord(found[0]):04x}", cut
+    )
+
+
+def paragraph(value: object, limit: int = 4000) -> str:
+    """Like :func:`shown`, but line ends stay and more of it is kept."""
+    return "\n".join(shown(line, limit) for line in str(value)[:limit].split("\n"))
+
+
+def escape(value: object) -> str:
+    """For HTML that we write ourselves (the static rendering): as :func:`paragraph`, and nothing in it is markup."""
+    return html.escape(paragraph(value))
+
+
+def number(value: object) -> str:
+    """A measured value for people: three significant digits, ``—`` where there is none."""
+    if value is None:
+        return "—"
+    if isinstance(value, bool | str):
+        return shown(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.3g}" if isinstance(value, float) else shown(value)
+
+
+def size(count: int) -> str:
+    """Bytes for people: ``1.4 MB``."""
+    amount = float(count)
+    for unit in ("bytes", "kB", "MB"):
+        if amount < 1000:
+            return f"{int(amount)} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
