@@ -11,7 +11,7 @@ import onnx_ir as ir
 from workbench.document import TensorSpec
 from workbench.errors import Refusal
 from workbench.formats.coreml import toolkit
-from workbench.formats.coreml.from_onnx.carrier import Array, carried, carrier, carrier_type, check_shape
+from workbench.formats.coreml.from_onnx.carrier import carried, carrier, carrier_type, check_shape
 from workbench.formats.coreml.from_onnx.names import Names
 from workbench.hub import HubNode, constant_of, spec_of
 from workbench.lowering import Refused
@@ -19,11 +19,10 @@ from workbench.lowering import Refused
 Var = Any
 """``coremltools.converters.mil.mil.Var``: one value of the program, with ``shape`` and ``dtype``."""
 
+STAMP = "hub"
+"""Begins the text that an operation's scope is stamped with; the index of its hub node follows."""
+
 _IOS16 = 7
-
-
-class Interface(Refused):
-    """A refusal that concerns an input or output of the model."""
 
 
 class ProgramTarget:
@@ -134,7 +133,7 @@ class ProgramTarget:
     def begin(self, node: HubNode) -> None:
         """Stamp what comes with the node, and refuse what no Core ML tensor can hold."""
         self.nodes.append(node)
-        self._stamp = f"hub{len(self.nodes) - 1}"
+        self._stamp = f"{STAMP}{len(self.nodes) - 1}"
         self._hint = node.outputs[0].name or node.name
         for value in (*node.inputs, *node.outputs):
             if value is not None and value.name:

@@ -1,0 +1,194 @@
+"""The pass pipeline that a lowered program goes through, and what its operations stand for afterwards.
+
+coremltools' passes are run one by one, so that work can be cancelled between them. Chosen are those that keep the meaning of
+a tensor together with its name: every fusion names its result after the tensor that it computes. Left out are passes that
+change a tensor's layout under its name (``reduce_transposes``, ``compose_conv1d``), that trade a division for a less exact
+product (``divide_to_multiply``), and all that our lowerings give nothing to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import onnx_ir as ir
+
+from workbench.document import Progress
+from workbench.formats.coreml import toolkit
+from workbench.formats.coreml.from_onnx.target import STAMP
+from workbench.hub import HubNode
+
+_FUSIONS = (
+    "common::noop_elimination",
+    "common::const_elimination",
+    "common::fuse_matmul_weight_bias",
+    "common::fuse_linear_bias",
+    "common::fuse_gelu_tanh_approximation",
+    "common::fuse_gelu_exact",
+    "common::fuse_leaky_relu",
+    "common::fuse_conv_scale",
+    "common::fuse_conv_bias",
+    "common::fuse_elementwise_to_batchnorm",
+    "common::fuse_reduce_mean",
+    "common::fuse_conv_batchnorm",
+    "common::fuse_conv_scale",  # again: a batch norm in between is gone now
+    "common::fuse_conv_bias",
+    "common::fuse_conv_batchnorm",
+    "common::fuse_prelu",
+    "common::prelu_to_lrelu",
+    "common::merge_consecutive_relus",
+    "common::merge_consecutive_reshapes",
+    "common::merge_consecutive_transposes",
+    "common::remove_redundant_ops",
+    "common::dedup_op_and_var_names",
+)
+_AFTER_FLOAT16 = (
+    "common::const_elimination",
+    "common::dead_code_elimination",
+    "common::cast_optimization",  # cancels the casts that stand between two operations in float16
+    "common::dead_code_elimination",
+)
+_CLOSING = (
+    "mil_backend::fuse_activation_silu",
+    "common::const_elimination",
+    "common::const_deduplication",
+    "common::dead_code_elimination",
+    "common::topological_reorder",
+    "common::dedup_op_and_var_names",
+    "nn_backend::handle_unused_inputs",
+)
+
+
+class Lineage:
+    """Which hub nodes an operation stands for, and which hub value a program value holds.
+
+    Args:
+        nodes: the hub's nodes, at the indices that the operations are stamped with.
+        tensors: name of a program value → name of the hub value.
+    """
+
+    def __init__(self, nodes: Sequence[HubNode], tensors: Mapping[str, str]) -> None:
+        self._nodes = nodes
+        self._tensors = dict(tensors)
+        self._consumers: dict[ir.Value, list[int]] = {}
+        for index, node in enumerate(nodes):
+            for value in node.inputs:
+                if value is not None:
+                    self._consumers.setdefault(value, []).append(index)
+
+    def layers(self, function: Any) -> dict[Any, tuple[str, ...]]:
+        """Operation → the source layers that it stands for, for every operation that stands for some.
+
+        A node that no operation is stamped with any more has been fused into what reads its result (the pass stamps the
+        fused operation with the last of its nodes), or removed; either way its readers answer for it.
+        """
+        stamped = {operation: self._stamps(operation) for operation in function.operations if not _is_const(operation)}
+        present = {index for indices in stamped.values() for index in indices}
+        absorbed: dict[int, set[int]] = {}
+        for index in reversed(range(len(self._nodes))):
+            if index not in present:
+                for heir in self._heirs(index, present, set()):
+                    absorbed.setdefault(heir, set()).add(index)
+        result = {}
+        for operation, indices in stamped.items():
+            everything = sorted(set(indices).union(*(absorbed.get(index, set()) for index in indices)))
+            layers = dict.fromkeys(layer for index in everything for layer in self._nodes[index].layers)
+            if layers:
+                result[operation] = tuple(layers)
+        return result
+
+    def before_float16(self, function: Any) -> None:
+        """Follow the names that the float16 pass is about to give: it appends to those of the operations."""
+        for operation in function.operations:
+            for place, var in enumerate(operation.outputs):
+                suffix = f"_{place}" if len(operation.outputs) > 1 else ""
+                if var.name in self._tensors:
+                    self._tensors.setdefault(f"{operation.name}_cast_fp16{suffix}", self._tensors[var.name])
+
+    def source(self, var: Any) -> str | None:
+        """Name of the hub value that the program value holds, going by its name."""
+        return self._tensors.get(var.name)
+
+    @staticmethod
+    def _stamps(operation: Any) -> list[int]:
+        scopes = toolkit.submodule("converters.mil.mil.scope").ScopeSource
+        found = operation.scopes.get(scopes.TORCHSCRIPT_MODULE_NAME) or []
+        return [int(stamp.removeprefix(STAMP)) for stamp in found if stamp is not None and stamp.startswith(STAMP)]
+
+    def _heirs(self, index: int, present: set[int], seen: set[int]) -> Iterable[int]:
+        """The nearest nodes downstream that are still there."""
+        for value in self._nodes[index].outputs:
+            for consumer in self._consumers.get(value, ()):
+                if consumer in present:
+                    yield consumer
+                elif consumer not in seen:
+                    seen.add(consumer)
+                    yield from self._heirs(consumer, present, seen)
+
+
+def run(program: Any, lineage: Lineage, keep_fp32: Callable[[tuple[str, ...]], bool] | None, progress: Progress) -> None:
+    """Run the pipeline; call it inside a :func:`toolkit.session`.
+
+    Args:
+        program: changed in place.
+        keep_fp32: tells of an operation's source layers whether it stays in float32; ``None`` leaves all as they are.
+
+    Raises:
+        Cancelled: by the progress listener, between two passes.
+    """
+    function = program.functions["main"]
+    steps: list[tuple[str, Callable[[], object]]] = [_step(program, name) for name in _FUSIONS]
+    if keep_fp32 is not None:
+        steps.append(("float16", lambda: _to_float16(program, lineage, keep_fp32)))
+        steps += [_step(program, name) for name in _AFTER_FLOAT16]
+    steps += [_step(program, name) for name in _CLOSING]
+    for count, (name, step) in enumerate(steps):
+        progress(f"optimising: {name}", count / len(steps))
+        step()
+    program.validate()
+    _detach_outputs(function)
+    _name_operations(function)
+
+
+def _step(program: Any, name: str) -> tuple[str, Callable[[], object]]:
+    registry = toolkit.submodule("converters.mil.mil.passes.pass_registry").PASS_REGISTRY
+    return name.partition("::")[2], lambda: registry[name](program)
+
+
+def _to_float16(program: Any, lineage: Lineage, keep_fp32: Callable[[tuple[str, ...]], bool]) -> None:
+    function = program.functions["main"]
+    layers = lineage.layers(function)
+    lineage.before_float16(function)
+    quantization = toolkit.submodule("converters.mil.mil.passes.defs.quantization")
+
+    def selected(operation: Any) -> bool:
+        return not keep_fp32(layers.get(operation, ()))
+
+    quantization.FP16ComputePrecision(op_selector=selected)(program)
+
+
+def _detach_outputs(function: Any) -> None:
+    """An output that is a constant or an input after the passes gets an operation of its own, under the output's name."""
+    builder = toolkit.mil().Builder
+    taken = {id(var) for var in function.inputs.values()}
+    outputs = []
+    with function:
+        for var in function.outputs:
+            if id(var) in taken or _is_const(var.op):
+                name = var.name
+                if id(var) not in {id(known) for known in function.inputs.values()}:
+                    var.name = f"{name}_value"
+                var = builder.identity(x=var, name=name)
+            taken.add(id(var))
+            outputs.append(var)
+        function.set_outputs(outputs)
+
+
+def _name_operations(function: Any) -> None:
+    """Name every operation after its first output, which is how layers are named."""
+    for operation in function.operations:
+        operation.name = operation.outputs[0].name
+
+
+def _is_const(operation: Any) -> bool:
+    return operation is not None and operation.op_type == "const"

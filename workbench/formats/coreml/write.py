@@ -1,0 +1,144 @@
+"""Writing: a specialised hub graph → a lowered program (the draft) → a package, read back."""
+
+from __future__ import annotations
+
+import difflib
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+from typing import Any
+
+from workbench.document import Document, Progress, Provenance, TensorLink, TensorSpec
+from workbench.errors import OptionError
+from workbench.formats.base import Draft, Source
+from workbench.formats.coreml import passes, toolkit
+from workbench.formats.coreml.from_onnx import TABLE
+from workbench.formats.coreml.from_onnx.names import identifier
+from workbench.formats.coreml.from_onnx.target import ProgramTarget
+from workbench.formats.coreml.options import CoreMLOptions
+from workbench.formats.coreml.package import write_package
+from workbench.hub import Specialized, layers_of, lower_graph, spec_of
+
+PROVENANCE = "workbench.provenance"
+"""Key of the record in the description's ``metadata.userDefined``."""
+
+
+def draft(hub: Specialized, source: Source, options: CoreMLOptions, progress: Progress) -> Draft:
+    """Lower the graph to an ML program in memory; every node gets an outcome, none is raised for.
+
+    Raises:
+        OptionError: ``keep_fp32`` names a layer that the model does not have.
+    """
+    _check_layers(hub, options)
+    with toolkit.session():
+        target = ProgramTarget(hub.model.graph, options.specification, source.format)
+        with target.function:
+            target.adopt_inputs()
+            outcomes = lower_graph(hub.model.graph, TABLE, target, progress)
+            target.finish_outputs()
+    return ProgramDraft(hub, source, options, target, outcomes)
+
+
+def _check_layers(hub: Specialized, options: CoreMLOptions) -> None:
+    known = {layer for node in hub.model.graph for layer in layers_of(node)} | set(hub.folded)
+    for layer in options.keep_fp32:
+        if layer not in known:
+            near = difflib.get_close_matches(layer, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise OptionError(f"keep_fp32: the model has no layer {layer!r}.{hint}")
+
+
+class ProgramDraft(Draft):
+    """A program in memory; :meth:`finish` optimises it and writes it out."""
+
+    def __init__(
+        self, hub: Specialized, source: Source, options: CoreMLOptions, target: ProgramTarget, outcomes: Any
+    ) -> None:
+        self.outcomes = outcomes
+        self.general = tuple(target.refusals)
+        self._hub = hub
+        self._source = source
+        self._options = options
+        self._target = target
+
+    def finish(self, progress: Progress) -> Document:
+        """Run the passes, write the package into a folder that lives as long as the document, and read it back.
+
+        Raises:
+            Cancelled: by the progress listener.
+        """
+        from workbench.formats.coreml.read import read
+
+        folder = Path(tempfile.mkdtemp(prefix="workbench-coreml-"))
+        try:
+            package = folder / f"{identifier(self._source.name or 'model')}.mlpackage"
+            weights = folder / "weights"
+            weights.mkdir()
+            spec = self._serialize(weights, lambda stage, share: progress(stage, share * 0.8))
+            progress("writing the package", 0.8)
+            blob = weights / "weight.bin"
+            write_package(package, spec, blob if blob.exists() else None)
+            shutil.rmtree(weights)
+            progress("reading it back", 0.9)
+            document = read(package)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        weakref.finalize(document, shutil.rmtree, folder, ignore_errors=True)
+        progress("reading it back", 1.0)
+        return document
+
+    def _serialize(self, weights: Path, progress: Progress) -> bytes:
+        """The model message; large constants go into ``weights/weight.bin``."""
+        lineage = passes.Lineage(self._target.nodes, self._target.tensors)
+        with toolkit.session():
+            program = toolkit.mil().Program()
+            program.add_function("main", self._target.function)
+            passes.run(program, lineage, self._float32_keeper(), progress)
+            program._check_early_error_out_for_invalid_program()
+            exporter = toolkit.submodule("converters.mil.backend.mil.load")
+            message = exporter.load(program, str(weights), specification_version=self._options.specification)
+            provenance = self._provenance(program.functions["main"], lineage)
+        message.description.metadata.userDefined[PROVENANCE] = provenance.to_json()
+        data: bytes = message.SerializeToString(deterministic=True)
+        return data
+
+    def _float32_keeper(self) -> Any:
+        if self._options.precision == "fp32":
+            return None
+        kept = set(self._options.keep_fp32)
+        return lambda layers: not kept.isdisjoint(layers)
+
+    def _provenance(self, function: Any, lineage: passes.Lineage) -> Provenance:
+        """What stands in the program, in terms of the source; a tensor is linked only if its shape agrees."""
+        shapes = {spec.name: spec.shape for spec in self._hub_values()}
+        tensors = {}
+        operations = [operation for operation in function.operations if operation.op_type != "const"]
+        for var in [*function.inputs.values(), *(var for operation in operations for var in operation.outputs)]:
+            name = lineage.source(var)
+            if name is not None and (tuple(var.shape) or (1,)) == (shapes.get(name, ()) or (1,)):
+                tensors[var.name] = TensorLink(name)
+        layers = {operation.outputs[0].name: found for operation, found in lineage.layers(function).items()}
+        return Provenance(
+            source_format=self._source.format,
+            source_name=self._source.name,
+            layers=layers,
+            tensors=tensors,
+            inputs=_source_specs(self._target.input_names, self._source.inputs),
+            outputs=_source_specs(self._target.output_names, self._source.outputs),
+            folded=self._hub.folded,
+        )
+
+    def _hub_values(self) -> list[TensorSpec]:
+        graph = self._hub.model.graph
+        return [spec_of(value) for value in graph.inputs] + [spec_of(value) for node in graph for value in node.outputs]
+
+
+def _source_specs(own: dict[str, TensorSpec], source: tuple[TensorSpec, ...]) -> dict[str, TensorSpec]:
+    """Own interface name → the source's name and dtype with the shape that the conversion has fixed."""
+    by_name = {spec.name: spec for spec in source}
+    return {
+        name: TensorSpec(spec.name, by_name[spec.name].dtype if spec.name in by_name else spec.dtype, spec.shape)
+        for name, spec in own.items()
+    }
