@@ -1,0 +1,44 @@
+"""NNEF 1.0 – 1.0.5: https://registry.khronos.org/NNEF/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from workbench.document import Document, Progress
+from workbench.errors import ModelError
+from workbench.formats.base import Draft, Format, Options, Source
+from workbench.hub import Specialized
+
+
+class NnefFormat(Format):
+    """NNEF models: a folder with ``graph.nnef`` and tensor files, or an archive of one."""
+
+    name: ClassVar[str] = "nnef"
+    title: ClassVar[str] = "NNEF"
+    suffixes: ClassVar[tuple[str, ...]] = (".nnef", ".nnef.tgz", ".tgz", ".tar.gz", ".tar", ".zip")
+    options: ClassVar[type[Options]] = Options
+    static_shapes: ClassVar[bool] = True
+
+    def claims(self, path: Path) -> bool:
+        from workbench.formats.nnef.read import looks_like_nnef
+
+        return looks_like_nnef(path)
+
+    def adopts(self, source: object) -> bool:
+        return False
+
+    def read(self, source: Path | object) -> Document:
+        from workbench.formats.nnef.read import read_path
+
+        if not isinstance(source, Path):
+            raise ModelError(f"NNEF models are read from a path, not from a {type(source).__name__}.")
+        return read_path(source)
+
+    def draft(self, hub: Specialized, source: Source, options: Any, progress: Progress) -> Draft:
+        from workbench.formats.nnef.write import lower
+
+        return lower(hub, source, progress)
+
+
+FORMAT = NnefFormat()

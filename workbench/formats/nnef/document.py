@@ -1,0 +1,206 @@
+"""An NNEF model: flat graph, tensors, quantisation, and the record of its origin."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import onnx_ir as ir
+
+from workbench.document import Document, Layer, Provenance, TensorSpec
+from workbench.errors import ModelError
+from workbench.formats.nnef.archive import ARCHIVE_SUFFIXES, GRAPH, ModelFolder, pack
+from workbench.formats.nnef.binding import Mismatch
+from workbench.formats.nnef.graph import NnefGraph, NnefOperation, TensorRef, Value
+from workbench.formats.nnef.parser import located
+from workbench.formats.nnef.quantization import Quantization
+from workbench.formats.nnef.shapes import Shape, result_shapes
+from workbench.formats.nnef.tensors import write_tensor
+from workbench.formats.nnef.to_onnx import lower_to_hub
+from workbench.formats.nnef.to_onnx.engine import DECLARATIONS
+from workbench.formats.nnef.to_onnx.node import INTEGER
+
+SIDECAR = "workbench.json"
+QUANT = "graph.quant"
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What NNEF has no place for: the precision of ``scalar``, and where the model came from."""
+
+    scalar: str | None = None
+    provenance: Provenance | None = None
+
+    def to_json(self) -> str:
+        """The text of ``workbench.json``."""
+        record = None if self.provenance is None else json.loads(self.provenance.to_json())
+        return json.dumps({"version": 1, "scalar": self.scalar, "provenance": record}, separators=(",", ":")) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Sidecar:
+        """Read it; what cannot be read is left out (the record is a help, never a reason to fail)."""
+        try:
+            data = json.loads(text)
+            scalar = data.get("scalar")
+            provenance = Provenance.from_json(json.dumps(data["provenance"])) if data.get("provenance") else None
+        except (ValueError, KeyError, AttributeError, RecursionError, TypeError):
+            return cls()
+        return cls(scalar if scalar in ("float16", "float32", "float64") else None, provenance)
+
+
+@dataclass(frozen=True)
+class Variable:
+    """The data of one variable: as stored, and as the hub computes with it."""
+
+    label: str
+    stored: ir.TensorProtocol
+    value: ir.TensorProtocol
+    quantized: bool = False
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Everything that makes an NNEF model."""
+
+    text: str
+    graph: NnefGraph
+    variables: Mapping[str, Variable]
+    quantization: Mapping[str, Quantization] = field(default_factory=dict)
+    quantization_text: str = ""
+    sidecar: Sidecar = field(default_factory=Sidecar)
+    scalar: str = "float32"
+
+
+class NnefDocument(Document):
+    """An NNEF model.
+
+    Args:
+        contents: what was read or written.
+        name: display name.
+        origin: the folder or archive it came from.
+        folder: what the memory-mapped tensors lie in; kept alive with the document.
+    """
+
+    format: ClassVar[str] = "nnef"
+
+    def __init__(
+        self, contents: Contents, name: str, origin: Path | None = None, folder: ModelFolder | None = None
+    ) -> None:
+        self.contents = contents
+        self.name = name
+        self.origin = origin
+        self._folder = folder
+        graph = contents.graph
+        self._shapes = _shapes(graph, name)
+        self.inputs: tuple[TensorSpec, ...] = tuple(self._spec(name) for name in graph.inputs)
+        self.outputs: tuple[TensorSpec, ...] = tuple(self._spec(name) for name in graph.outputs)
+        self.provenance: Provenance | None = contents.sidecar.provenance
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:  # type: ignore[override]  # computed when first looked at
+        return tuple(
+            self._layer(operation) for operation in self.contents.graph.operations if operation.name not in DECLARATIONS
+        )
+
+    def _layer(self, operation: NnefOperation) -> Layer:
+        variables = self.contents.variables
+        return Layer(
+            name=operation.outputs[0],
+            operator=operation.name,
+            inputs=operation.inputs,
+            outputs=tuple(self._spec(name) for name in operation.outputs),
+            attributes={
+                key: value for key, value in operation.arguments.items() if not _holds_tensor(value)
+            },
+            parameters=sum(variables[name].value.size for name in operation.inputs if name in variables),
+        )
+
+    def _spec(self, name: str) -> TensorSpec:
+        kind = self.contents.graph.dtypes[name]
+        dtype = {"integer": INTEGER, "logical": "bool"}.get(kind, self.contents.scalar)
+        return TensorSpec(name, dtype, self._shapes.get(name))
+
+    def hub(self) -> ir.Model:
+        return self._hub
+
+    @cached_property
+    def _hub(self) -> ir.Model:
+        contents = self.contents
+        tensors = {name: variable.value for name, variable in contents.variables.items()}
+        return lower_to_hub(
+            contents.graph, tensors, contents.quantization, contents.scalar, f"nnef model {self.name!r}"
+        )
+
+    def write(self, path: Path) -> None:
+        if not path.name.endswith(ARCHIVE_SUFFIXES):
+            self._write_folder(path)
+            return
+        folder = path.with_name(path.name + ".folder")
+        try:
+            self._write_folder(folder)
+            pack(folder, path)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _write_folder(self, folder: Path) -> None:
+        folder.mkdir()
+        contents = self.contents
+        _write_text(folder / GRAPH, contents.text)
+        if contents.quantization:
+            _write_text(folder / QUANT, contents.quantization_text)
+        if contents.sidecar != Sidecar():
+            _write_text(folder / SIDECAR, contents.sidecar.to_json())
+        written: set[str] = set()
+        for variable in contents.variables.values():
+            if variable.label in written:
+                continue  # two variables may share their data
+            written.add(variable.label)
+            target = folder.joinpath(*f"{variable.label}.dat".split("/"))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_tensor(target, variable.stored.numpy(), variable.quantized)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _holds_tensor(value: Value) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_holds_tensor, value))
+    return isinstance(value, TensorRef)
+
+
+def _shapes(graph: NnefGraph, where: str) -> dict[str, Shape | tuple[Any, ...]]:
+    """The shape of every tensor as far as it follows; an external with an extent 0 has an unknown one there.
+
+    Raises:
+        ModelError: an operation's shapes or attributes contradict one another.
+    """
+    shapes: dict[str, Shape] = {}
+    unknown: dict[str, tuple[int | None, ...]] = {}
+    for operation in graph.operations:
+        if operation.name == "external" and 0 in operation.arguments["shape"]:
+            unknown[operation.outputs[0]] = tuple(extent or None for extent in operation.arguments["shape"])
+        elif all(name in shapes for name in operation.inputs):
+            if operation.name not in _KNOWN:
+                continue
+            try:
+                shapes.update(result_shapes(operation, shapes))
+            except Mismatch as mismatch:
+                message = f"{operation.name} '{operation.outputs[0]}': {mismatch}."
+                raise ModelError(f"{where}: {located(GRAPH, operation.position, message)}") from None
+    return {**shapes, **unknown}
+
+
+def _known() -> frozenset[str]:
+    from workbench.formats.nnef.binding import standard_operations
+
+    return frozenset(standard_operations())
+
+
+_KNOWN = _known()
