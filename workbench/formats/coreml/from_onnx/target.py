@@ -51,6 +51,7 @@ class ProgramTarget:
         self._vars: dict[ir.Value, Var] = {}
         self._bound: set[Var] = set()
         self._output_of: dict[ir.Value, str] = {}
+        self._unfit: set[str] = set()
         self._hint = ""
         self._stamp: str | None = None
         self.function = self._open()
@@ -67,9 +68,10 @@ class ProgramTarget:
         """
         function = getattr(self._builder, operator)
         arguments["name"] = self._names.unique(f"{self._hint}_{operator}" if self._hint else operator)
-        scopes = [self._scope.ScopeInfo(self._scope.ScopeSource.TORCHSCRIPT_MODULE_NAME, [self._stamp])]
+        source = self._scope.ScopeSource.TORCHSCRIPT_MODULE_NAME
+        scopes = [self._scope.ScopeInfo(source, [self._stamp])] if self._stamp is not None else []
         try:
-            with self._builder.scope(*(scopes if self._stamp is not None else [])):
+            with self._builder.scope(*scopes):
                 return function(**arguments)
         except (ValueError, TypeError, IndexError, AssertionError, NotImplementedError, AttributeError) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -213,11 +215,11 @@ class ProgramTarget:
         for value, var in self._pending_inputs.items():
             spec = spec_of(value)
             self._hint = spec.name
-            try:
-                self.tensors[var.name] = spec.name
-                self._vars[value] = self.reshape(self.cast(var, carrier(spec.dtype)), spec.shape or ())  # type: ignore[arg-type]
-            except Refused:  # said in the interface's refusals
-                self._vars[value] = var
+            self.tensors[var.name] = spec.name
+            self._vars[value] = var
+            if spec.name not in self._unfit:
+                sizes = [size for size in spec.shape or () if isinstance(size, int)]
+                self._vars[value] = self.reshape(self.cast(var, carrier(spec.dtype)), sizes)
         self._leave()
 
     def _interface(self, spec: TensorSpec) -> tuple[Sequence[int], Any]:
@@ -230,6 +232,7 @@ class ProgramTarget:
             check_shape(spec.name, shape)
             return shape or (1,), self._interface_type(carrier(spec.dtype))
         except Refused as refusal:
+            self._unfit.add(spec.name)
             self.refusals.append(
                 Refusal(self._source_format, "coreml", "input", spec.name, refusal.cause, refusal.way_out)
             )
