@@ -799,12 +799,40 @@ def _feeds(model: onnx.ModelProto, stem: str) -> dict[str, Array]:
     return feeds
 
 
+def _randomise(model: onnx.ModelProto) -> None:
+    """Weights for the light models, whose own (ConstantOfShape) make all outputs equal, so that nothing could differ.
+
+    Large matrices stay constant, to bound the memory, and take the mean, so that the vectors after them show.
+    """
+    shapes = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    generator = np.random.default_rng(7)
+    for node in list(model.graph.node):
+        shape = shapes.get(node.input[0]) if node.op_type == "ConstantOfShape" else None
+        if shape is None:
+            continue
+        fan = max(1, int(np.prod(shape[1:])))
+        if np.prod(shape) > 300_000:
+            node.attribute[0].t.CopyFrom(numpy_helper.from_array(np.array([1 / fan], F32)))
+            continue
+        # Vectors are positive: some are variances.
+        weights = generator.normal(0, fan**-0.5, shape) if len(shape) > 1 else generator.uniform(0.5, 1.5, shape)
+        model.graph.initializer.append(numpy_helper.from_array(weights.astype(F32), node.output[0]))
+        model.graph.node.remove(node)
+
+
 @pytest.mark.parametrize(("package", "path"), REAL, ids=lambda item: Path(item).stem)
 def test_real_models_compute_the_same(package: str, path: str) -> None:
     model = onnx.load(_package(package) / path)
+    if package == "onnx":
+        _randomise(model)
     feeds = _feeds(model, Path(path).stem)
-    for want, got in zip(run(model, feeds), run(upgraded(model), feeds), strict=True):
-        np.testing.assert_array_equal(got, want)
+    expected = run(model, feeds)
+    assert any(len(np.unique(want)) > 1 for want in expected), "outputs that are all equal prove nothing"
+    # onnxruntime's kernel of AveragePool-19 adds in another order than the older one: 1 ulp apart on equal inputs.
+    tolerance = 1e-5 if any(node.op_type == "AveragePool" for node in model.graph.node) else 0.0
+    for want, got in zip(expected, run(upgraded(model), feeds), strict=True):
+        assert np.isfinite(want).all()
+        np.testing.assert_allclose(got, want, rtol=tolerance, atol=0)
 
 
 RECORDED = sorted((Path(onnx.__file__).parent / "backend" / "test" / "data").glob("pytorch-*/*/model.onnx"))
@@ -867,7 +895,11 @@ def test_a_sample_of_the_node_tests_at_all_their_older_opsets() -> None:
 
 
 NO_KERNEL = {"RoiAlign", "RandomUniformLike", "Bernoulli", "Swish", "GlobalLpPool", "Attention"}
-"""onnxruntime has no kernel for the version at the hub's opset (Attention: another one, that rounds otherwise)."""
+"""onnxruntime has no kernel for the version at the hub's opset, or (Attention) another one at 25.
+
+That one rounds float16 otherwise, and has -inf in qk_matmul_output, as onnx's cases expect, where the kernels of 23
+and 24 have the lowest float.
+"""
 
 
 def _assert_same(got: Any, want: Any) -> None:
