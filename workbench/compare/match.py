@@ -1,0 +1,302 @@
+"""Which tensors of two models hold the same values: told by provenance, else by name; never by position."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+from workbench.compare.metrics import measure
+from workbench.document import Provenance, TensorLink
+from workbench.hub import dims_of, dtype_name
+
+if TYPE_CHECKING:
+    from workbench.model import Model
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A tensor of the reference and the tensor of the target that should hold the same values.
+
+    ``reference.transpose(reference_perm)`` and ``target.transpose(target_perm)`` are equal up to the shape.
+
+    Attributes:
+        reference: name of the hub value; ``target`` likewise.
+        evidence: ``"provenance"``, ``"name"`` or ``"numbers"`` (outputs that agree numerically).
+        output: whether it is an output of the reference.
+        same_shape: whether another shape is a mistake (a conversion may reshape inner tensors; nobody else may).
+    """
+
+    reference: str
+    target: str
+    reference_perm: tuple[int, ...] | None = None
+    target_perm: tuple[int, ...] | None = None
+    evidence: str = "provenance"
+    output: bool = False
+    same_shape: bool = False
+
+
+@dataclass(frozen=True)
+class Matching:
+    """What is known of two models' relation.
+
+    Attributes:
+        pairs: matched tensors.
+        inputs: (reference's input, target's input) that take the same values; ``perms`` of the target's inputs.
+        layers: target layer → the reference layers that it stands for, as far as it is recorded.
+        folded: reference layers that became constants in the target.
+        relation: how it is known, for people.
+    """
+
+    pairs: tuple[Pair, ...]
+    inputs: tuple[tuple[str, str], ...]
+    perms: Mapping[str, tuple[int, ...]]
+    layers: Mapping[str, tuple[str, ...]]
+    folded: frozenset[str]
+    relation: str
+
+
+def match(reference: Model, target: Model) -> Matching:
+    """Match two models: the one converted from the other, both from a third, or by the names of their tensors."""
+    for relate in (_forward, _backward, _siblings):
+        found = relate(reference, target)
+        if found is not None:
+            return _flag_outputs(found, reference)
+    return _flag_outputs(_by_name(reference, target), reference)
+
+
+def values_of(model: ir.Model) -> dict[str, ir.Value]:
+    """Every named value of a hub graph: inputs, constants, what the nodes make."""
+    graph = model.graph
+    found = {value.name: value for value in (*graph.inputs, *graph.initializers.values()) if value.name}
+    found.update({value.name: value for node in graph for value in node.outputs if value.name})
+    return found
+
+
+def _forward(reference: Model, target: Model) -> Matching | None:
+    """The target was converted from the reference."""
+    made = target.provenance
+    if made is None or not _speaks_of(made, reference):
+        return None
+    links = _links(made, target)
+    return _converted(
+        [Pair(link.source, own, None, link.perm) for own, link in links.items()],
+        [(spec.name, own) for own, spec in made.inputs.items()],
+        {own: link.perm for own, link in links.items() if link.perm is not None},
+        reference,
+        target,
+        layers=made.layers,
+        folded=made.folded,
+        relation="the target was converted from the reference",
+    )
+
+
+def _backward(reference: Model, target: Model) -> Matching | None:
+    """The reference was converted from the target."""
+    made = reference.provenance
+    if made is None or not _speaks_of(made, target):
+        return None
+    layers: dict[str, tuple[str, ...]] = {}
+    for own, sources in made.layers.items():
+        for source in sources:
+            layers[source] = (*layers.get(source, ()), own)
+    return _converted(
+        [Pair(own, link.source, link.perm, None) for own, link in _links(made, reference).items()],
+        [(own, spec.name) for own, spec in made.inputs.items()],
+        {},
+        reference,
+        target,
+        layers=layers,
+        folded=(),
+        relation="the reference was converted from the target",
+    )
+
+
+def _siblings(reference: Model, target: Model) -> Matching | None:
+    """Both were converted from a third model."""
+    first, second = reference.provenance, target.provenance
+    if first is None or second is None or first.source_format != second.source_format:
+        return None
+    by_source = {spec.name: own for own, spec in first.inputs.items()}
+    if not by_source or set(by_source) != {spec.name for spec in second.inputs.values()}:
+        return None
+    sources: dict[str, list[tuple[str, TensorLink]]] = {}
+    for own, link in _links(first, reference).items():
+        sources.setdefault(link.source, []).append((own, link))
+    pairs = [
+        Pair(own, other, link.perm, other_link.perm)
+        for other, other_link in _links(second, target).items()
+        for own, link in sources.get(other_link.source, [])[:1]
+    ]
+    source_layers: dict[str, list[str]] = {}
+    for own, names in first.layers.items():
+        for name in names:
+            source_layers.setdefault(name, []).append(own)
+    layers = {
+        own: tuple(dict.fromkeys(layer for name in names for layer in source_layers.get(name, ())))
+        for own, names in second.layers.items()
+    }
+    inputs = [(by_source[spec.name], own) for own, spec in second.inputs.items()]
+    perms = {own: link.perm for own, link in second.tensors.items() if link.perm is not None}
+    relation = f"both were converted from the {first.source_format} model {first.source_name!r}"
+    found = _converted(pairs, inputs, perms, reference, target, layers=layers, folded=(), relation=relation)
+    return found if found.pairs else None
+
+
+def _links(made: Provenance, model: Model) -> dict[str, TensorLink]:
+    """The recorded links, and those that follow from the outputs' record."""
+    links = dict(made.tensors)
+    for own, spec in made.outputs.items():
+        links.setdefault(own, TensorLink(spec.name))
+    return links
+
+
+def _speaks_of(made: Provenance, source: Model) -> bool:
+    """Whether the record is about this model (its file may have been renamed since, its tensors have not)."""
+    if made.source_format != source.format:
+        return False
+    own = {spec.name for spec in source.inputs}
+    if {spec.name for spec in made.inputs.values()} != own:
+        return False
+    values = values_of(source.graph)
+    return any(link.source in values for link in made.tensors.values()) or any(
+        spec.name in values for spec in made.outputs.values()
+    )
+
+
+def _converted(
+    pairs: list[Pair],
+    inputs: list[tuple[str, str]],
+    perms: Mapping[str, tuple[int, ...]],
+    reference: Model,
+    target: Model,
+    *,
+    layers: Mapping[str, tuple[str, ...]],
+    folded: tuple[str, ...],
+    relation: str,
+) -> Matching:
+    first, second = values_of(reference.graph), values_of(target.graph)
+    kept = {pair.target: pair for pair in pairs if _computed(pair, first, second)}
+    input_perms = {own: perms[own] for _, own in inputs if own in perms}
+    return Matching(tuple(kept.values()), tuple(inputs), input_perms, layers, frozenset(folded), relation)
+
+
+def _computed(pair: Pair, first: Mapping[str, ir.Value], second: Mapping[str, ir.Value]) -> bool:
+    """Whether both tensors exist and at least the reference's or the target's is the work of a node."""
+    reference, target = first.get(pair.reference), second.get(pair.target)
+    if reference is None or target is None:
+        return False
+    return reference.producer() is not None or target.producer() is not None
+
+
+def _by_name(reference: Model, target: Model) -> Matching:
+    """Nothing is recorded: the same name, kind of dtype and a shape that can be the same."""
+    first, second = values_of(reference.graph), values_of(target.graph)
+    pairs = [
+        Pair(name, name, evidence="name", same_shape=True)
+        for name, value in first.items()
+        if value.producer() is not None
+        and name in second
+        and second[name].producer() is not None
+        and _alike(value, second[name])
+    ]
+    return Matching(
+        tuple(pairs), tuple(_inputs_by_name(reference, target)), {}, {}, frozenset(), "tensors with the same names"
+    )
+
+
+def _inputs_by_name(reference: Model, target: Model) -> list[tuple[str, str]]:
+    """Inputs with the same name; of the others, those that only one input of the other model can be."""
+    names = {spec.name for spec in target.inputs}
+    found = [(spec.name, spec.name) for spec in reference.inputs if spec.name in names]
+    taken = {name for name, _ in found}
+    left = [value for value in reference.graph.graph.inputs if value.name not in taken]
+    others = [value for value in target.graph.graph.inputs if value.name not in taken]
+    for value in left:
+        candidates = [other for other in others if _could_take(value, other)]
+        rivals = [rival for rival in left if candidates and _could_take(rival, candidates[0])]
+        if len(candidates) == len(rivals) == 1:
+            found.append((value.name or "", candidates[0].name or ""))
+    return found
+
+
+def _could_take(value: ir.Value, other: ir.Value) -> bool:
+    return kind_of_dtype(dtype_name(value.dtype)) == kind_of_dtype(dtype_name(other.dtype)) and _could_hold(
+        value, other
+    )
+
+
+def _could_hold(value: ir.Value, other: ir.Value) -> bool:
+    """Whether the shapes are the same but for dimensions of size one, as far as they are known."""
+    shapes = [None if dims is None else [dim for dim in dims if dim != 1] for dims in (dims_of(value), dims_of(other))]
+    if shapes[0] is None or shapes[1] is None:
+        return True
+    fixed = [[dim for dim in shape if isinstance(dim, int)] for shape in shapes if shape is not None]
+    dynamic = any(not isinstance(dim, int) for shape in shapes if shape is not None for dim in shape)
+    return dynamic or fixed[0] == fixed[1]
+
+
+def _alike(value: ir.Value, other: ir.Value) -> bool:
+    if kind_of_dtype(dtype_name(value.dtype)) != kind_of_dtype(dtype_name(other.dtype)):
+        return False
+    shape, other_shape = dims_of(value), dims_of(other)
+    if shape is None or other_shape is None:
+        return True
+    return len(shape) == len(other_shape) and all(
+        a == b or not (isinstance(a, int) and isinstance(b, int)) for a, b in zip(shape, other_shape, strict=True)
+    )
+
+
+def kind_of_dtype(name: str) -> str:
+    """``float``, ``integer``, ``bool``, or the dtype itself."""
+    for kind, prefixes in {"float": ("float", "bfloat"), "integer": ("int", "uint")}.items():
+        if name.startswith(prefixes):
+            return kind
+    return name
+
+
+def _flag_outputs(found: Matching, reference: Model) -> Matching:
+    outputs = {spec.name for spec in reference.outputs}
+    pairs = tuple(replace(pair, output=pair.reference in outputs) for pair in found.pairs)
+    return replace(found, pairs=pairs)
+
+
+def match_outputs(
+    found: Matching,
+    reference: Model,
+    target: Model,
+    run: Callable[[], tuple[Mapping[str, Array], Mapping[str, Array]]],
+) -> Matching:
+    """Match the outputs that are left, if their numbers agree: as many elements, and far nearer than any other pair.
+
+    Args:
+        run: gives the outputs of both models for one sample; called only if outputs are left on both sides.
+    """
+    taken = {pair.reference for pair in found.pairs}, {pair.target for pair in found.pairs}
+    left = [spec.name for spec in reference.outputs if spec.name not in taken[0]]
+    others = [spec.name for spec in target.outputs if spec.name not in taken[1]]
+    if not left or not others:
+        return found
+    first, second = run()
+    errors = {(a, b): _distance(first[a], second[b]) for a in left for b in others}
+    pairs = []
+    for (a, b), error in sorted(errors.items(), key=lambda item: item[1]):
+        rivals = [errors[key] for key in errors if (key[0] == a) != (key[1] == b)]
+        if error <= 1e-2 and all(rival > max(10 * error, 1e-9) for rival in rivals):
+            pairs.append(Pair(a, b, evidence="numbers", output=True))
+    return replace(found, pairs=(*found.pairs, *pairs))
+
+
+def _distance(reference: Any, target: Any) -> float:
+    if not (isinstance(reference, np.ndarray) and isinstance(target, np.ndarray)) or reference.size != target.size:
+        return math.inf
+    if reference.dtype.kind not in "biuf" or target.dtype.kind not in "biuf" or not reference.size:
+        return math.inf
+    found = measure(reference.reshape(-1), target.reshape(-1))
+    return math.inf if found.pattern else found.relative_l2

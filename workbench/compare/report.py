@@ -1,0 +1,241 @@
+"""What a comparison found: rows, verdict, and the ways to show and keep them."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.compare import render, storage
+from workbench.compare.rows import Row
+from workbench.compare.tolerance import power_of_ten
+from workbench.errors import WorkbenchError
+from workbench.files import replacing
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+    from workbench.compare.detail import Detail
+    from workbench.compare.recompute import Source
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two models, as far as a report has to name it.
+
+    ``executor`` says what made its tensors; ``precision`` what is to be known about its arithmetic.
+    """
+
+    name: str
+    format: str
+    executor: str
+    precision: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A comparison of two models, tensor by tensor.
+
+    Attributes:
+        reference: the model that is right; ``target`` the one that is judged.
+        rows: one for each tensor of the reference, in its topological order.
+        mode: ``"both"``, ``"accumulated"`` or ``"isolated"``.
+        samples: how many samples were compared.
+        feeds: what they were, for people (``"random, seed 0"``).
+        relation: how the tensors were matched.
+    """
+
+    reference: Side
+    target: Side
+    rows: tuple[Row, ...]
+    mode: str = "both"
+    samples: int = 1
+    feeds: str = ""
+    relation: str = ""
+    source: Source | None = field(default=None, compare=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every comparable tensor is within its tolerance and every output of the reference was compared."""
+        missing = any(row.output and row.status in ("unmatched", "skipped") for row in self.rows)
+        return not self.failing and not missing and any(row.status == "ok" for row in self.rows)
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    @property
+    def failing(self) -> tuple[Row, ...]:
+        """The rows beyond their tolerance."""
+        return tuple(row for row in self.rows if row.status == "failing")
+
+    @property
+    def first_failing(self) -> Row | None:
+        """The first row that makes an error by itself; if none is known to, the first failing one."""
+        return next((row for row in self.failing if row.blame == "own"), next(iter(self.failing), None))
+
+    @property
+    def outputs(self) -> tuple[Row, ...]:
+        """The rows of the reference's outputs."""
+        return tuple(row for row in self.rows if row.output)
+
+    @property
+    def executors(self) -> tuple[str, str]:
+        """What made the reference's tensors, and what the target's."""
+        return self.reference.executor, self.target.executor
+
+    def worst(self, count: int = 10) -> tuple[Row, ...]:
+        """The rows farthest beyond (or nearest to) their tolerance: by their own error where it was measured."""
+        return tuple(sorted(self.rows, key=severity, reverse=True)[:count])
+
+    def count(self, status: str) -> int:
+        """Number of rows with that status."""
+        return sum(row.status == status for row in self.rows)
+
+    def tensors(self, row: Row | int, *, mode: str = "accumulated") -> tuple[Array, Array]:
+        """The two tensors of a row in the first sample, side by side in one shape; recomputed, since none was kept.
+
+        Args:
+            row: the row or its index.
+            mode: ``"accumulated"`` or ``"isolated"``.
+
+        Raises:
+            WorkbenchError: the row has no counterpart that it can be compared with, or the report was loaded from a
+                file and has no models.
+        """
+        chosen = self.rows[row] if isinstance(row, int) else row
+        if not chosen.target_tensor:
+            raise WorkbenchError(f"{chosen.layer!r} has no tensor in the target: {chosen.reason}.")
+        if self.source is None:
+            raise WorkbenchError("this report was loaded from a file; compare the models again to see their tensors.")
+        return self.source.tensors(chosen.tensor, chosen.target_tensor, mode=mode)
+
+    def detail(self, row: Row | int, *, mode: str = "accumulated") -> Detail:
+        """A summary of a row's two tensors for display: histograms, density, difference, worst elements.
+
+        Raises:
+            WorkbenchError: as :meth:`tensors`.
+        """
+        from workbench.compare.detail import summarize
+
+        chosen = self.rows[row] if isinstance(row, int) else row
+        return summarize(*self.tensors(chosen, mode=mode), title=chosen.layer, mode=mode)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """The rows as a pandas DataFrame (pandas has to be installed)."""
+        import pandas
+
+        records = [storage.flat(row) for row in self.rows]
+        return pandas.DataFrame(records, columns=storage.COLUMNS).set_index("index")
+
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The report as JSON text, written to ``path`` as well if one is given (an existing file is replaced).
+
+        Raises:
+            SaveError: it cannot be written.
+        """
+        text = storage.to_json(self)
+        if path is not None:
+            _write(path, text)
+        return text
+
+    def to_html(self, path: str | os.PathLike[str]) -> Path:
+        """Write a stand-alone page (an existing file is replaced); returns where it is.
+
+        Raises:
+            SaveError: it cannot be written.
+        """
+        return _write(path, render.page(self))
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Keep the report in a small file that :func:`load_report` opens without the models; returns where it is.
+
+        Raises:
+            SaveError: it cannot be written.
+        """
+        return _write(path, storage.to_json(self))
+
+    def plot(self, theme: str = "light") -> Figure:
+        """The error of each tensor in topological order (:func:`workbench.plots.error_profile`)."""
+        from workbench.plots import error_profile
+
+        return error_profile(self, theme=theme)
+
+    def summary(self) -> str:
+        """``95 tensors: 90 ok, 3 failing, 2 unmatched``."""
+        counts = Counter(row.status for row in self.rows)
+        order = ("ok", "failing", "unmatched", "skipped")
+        text = ", ".join(f"{counts[status]} {status}" for status in order if counts[status])
+        return f"{len(self.rows)} tensors: {text or 'none'}"
+
+    def __repr__(self) -> str:
+        verdict = "ok" if self.ok else "not ok"
+        return f"Report({self.reference.name!r} → {self.target.name!r}, {verdict}, {self.summary()})"
+
+    def __str__(self) -> str:
+        """The verdict, the outputs and what is worst, in figures that do not vary between machines."""
+        lines = [
+            repr(self),
+            f"  reference: {self.reference.format}, run by {self.reference.executor}",
+            f"  target: {self.target.format}, run by {self.target.executor}"
+            + (f" ({self.target.precision})" if self.target.precision else ""),
+        ]
+        lines += [f"  output {row.tensor!r}: {describe(row)}" for row in self.outputs]
+        first = self.first_failing
+        if first is not None:
+            lines.append(f"  look first at {first.operator} {first.layer!r}: {first.reason}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return render.fragment(self)
+
+
+def severity(row: Row) -> tuple[int, float]:
+    """For sorting: first what makes an error, then what has one, then the rest; each by how near it is to its bound."""
+    if row.status in ("unmatched", "skipped") or row.allowance is None:
+        return -1, 0.0
+    rank = {"own": 2, "inherited": 1, "": 1}[row.blame] if row.status == "failing" else 0
+    metrics, bound = row.accumulated, row.allowance.accumulated
+    if row.isolated is not None and row.blame != "inherited":
+        metrics, bound = row.isolated, row.allowance.isolated
+    if metrics is None or metrics.pattern:
+        return rank, math.inf
+    error = metrics.relative_l2 if metrics.mismatches is None else metrics.mismatches / max(metrics.size, 1)
+    return rank, error / bound if bound else (math.inf if error else 0.0)
+
+
+def describe(row: Row) -> str:
+    """``ok, relative L2 < 1e-05, largest difference < 1e-06``."""
+    metrics = row.accumulated or row.isolated
+    if metrics is None:
+        return f"{row.status}, {row.reason}" if row.reason else row.status
+    if metrics.mismatches is not None:
+        text = f"{row.status}, {metrics.mismatches} of {metrics.size} elements differ"
+    else:
+        text = f"{row.status}, relative L2 {power_of_ten(metrics.relative_l2)}"
+    if metrics.top1 is not None:
+        text += f", top-1 agreement {metrics.top1:.0%}"
+    return text
+
+
+def load_report(path: str | os.PathLike[str]) -> Report:
+    """Open a report that :meth:`Report.save` wrote; it has no models, so no tensors can be recomputed.
+
+    Raises:
+        ModelError: it is no such file.
+    """
+    return Report(**storage.parts_of(Path(path), Side))
+
+
+def _write(path: str | os.PathLike[str], text: str) -> Path:
+    destination = Path(os.path.expanduser(path))
+    with replacing(destination, overwrite=True) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return destination
