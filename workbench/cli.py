@@ -195,11 +195,11 @@ def _plan(chosen: argparse.Namespace) -> int:
 def _run(chosen: argparse.Namespace) -> int:
     import numpy as np
 
-    from workbench.executors import load_feeds
+    from workbench.compare.feeds import load_feeds
     from workbench.model import load
 
     model = load(chosen.source)
-    outputs = model.run(load_feeds(chosen.feeds))
+    outputs = model.run(load_feeds(Path(chosen.feeds)))
     print(f"run by {model.executor.name}")
     for name, array in outputs.items():
         print(f"  {name}: {array.dtype.name}{list(array.shape)}  min {array.min():.6g}  max {array.max():.6g}")

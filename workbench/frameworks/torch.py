@@ -43,7 +43,7 @@ def read(module: Any, options: Mapping[str, Any]) -> Document:
             torch.onnx.export(
                 module.eval(),
                 arguments,
-                buffer,
+                buffer,  # type: ignore[arg-type]  # the exporter writes to handles too
                 input_names=options.get("input_names"),
                 output_names=options.get("output_names"),
                 dynamo=False,

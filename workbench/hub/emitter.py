@@ -70,7 +70,7 @@ class Emitter:
     def _constant(self, tensor: ir.TensorProtocol, name: str) -> ir.Value:
         value = ir.Value(name=name)
         value.type = ir.TensorType(tensor.dtype)
-        value.shape = ir.Shape(list(tensor.shape))
+        value.shape = ir.Shape(tensor.shape.numpy())
         value.const_value = tensor
         self._initializers.append(value)
         return value
@@ -203,11 +203,11 @@ def _attribute(name: str, value: Attribute) -> ir.Attr:
         return ir.AttrFloat32(name, float(value))
     if isinstance(value, str):
         return ir.AttrString(name, value)
-    items = list(value)
+    items: list[Any] = list(value)
     if all(isinstance(item, int | np.integer) for item in items):
         return ir.AttrInt64s(name, [int(item) for item in items])
     if all(isinstance(item, str) for item in items):
-        return ir.AttrStrings(name, [str(item) for item in items])
+        return ir.AttrStrings(name, items)
     return ir.AttrFloat32s(name, [float(item) for item in items])
 
 

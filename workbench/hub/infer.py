@@ -44,8 +44,9 @@ def check_node(node: ir.Node, opset: int = OPSET) -> None:
         declared = schema.attributes.get(name)
         if declared is None:
             raise ModelError(f"{where}: unknown attribute {name!r}; the operator has {sorted(schema.attributes)}.")
-        if not attribute.is_ref() and attribute.type.value != int(declared.type.value):
-            raise ModelError(f"{where}: attribute {name!r} is a {attribute.type.name}, expected {declared.type.name}.")
+        expected = ir.AttributeType(int(declared.type))  # type: ignore[call-overload]  # an IntEnum, typed otherwise
+        if not attribute.is_ref() and attribute.type is not expected:
+            raise ModelError(f"{where}: attribute {name!r} is a {attribute.type.name}, expected {expected.name}.")
     for name, declared in schema.attributes.items():
         if declared.required and name not in node.attributes:
             raise ModelError(f"{where}: the required attribute {name!r} is missing.")
@@ -91,7 +92,8 @@ def infer_node(node: ir.Node, known: Mapping[ir.Value, np.ndarray[Any, Any]] | N
         if array is None and value.const_value is not None and value.const_value.size <= SMALL:
             array = value.const_value.numpy()
         if array is not None and array.size <= SMALL and array.dtype.kind in "biuf":
-            data[f"i{index}"] = onnx.numpy_helper.from_array(np.ascontiguousarray(array), f"i{index}")
+            # ascontiguousarray makes a vector of a scalar
+            data[f"i{index}"] = onnx.numpy_helper.from_array(np.asarray(array, order="C"), f"i{index}")
     proto.output.extend("" if value.name == "" else f"o{index}" for index, value in enumerate(node.outputs))
     proto.attribute.extend(ir.serde.serialize_attribute(attribute) for attribute in _plain(node))
     try:

@@ -104,12 +104,12 @@ class HubNode:
     # -- attributes ---------------------------------------------------------------------------------------------
 
     @overload
-    def attr_int(self, name: str) -> int: ...
+    def attr_int(self, name: str, /) -> int: ...
     @overload
-    def attr_int(self, name: str, default: None) -> int | None: ...
-    def attr_int(self, name: str, *default: None) -> int | None:
+    def attr_int(self, name: str, absent: None, /) -> int | None: ...
+    def attr_int(self, name: str, /, *absent: None) -> int | None:
         """An integer attribute; its default is the schema's. Pass ``None`` to be told that it is absent."""
-        attribute = self._take(name, required=not default)
+        attribute = self._take(name, required=not absent)
         return None if attribute is None else attribute.as_int()
 
     def attr_ints(self, name: str) -> tuple[int, ...] | None:

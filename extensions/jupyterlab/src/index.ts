@@ -9,6 +9,7 @@ import { ModelCardFactory, NoContentModelFactory } from './document';
 import { isModel, MODEL_FILE_TYPES } from './filetypes';
 import { workbenchIcon } from './icons';
 import { openNotebook, workbenchCode } from './notebook';
+import { openingPlugin } from './opening';
 
 namespace CommandIDs {
   /** Open the workbench on `args.path`, or on the models selected in the file browser. */
@@ -17,8 +18,8 @@ namespace CommandIDs {
   export const create = 'exchange-workbench:create';
 }
 
-const plugin: JupyterFrontEndPlugin<void> = {
-  id: 'exchange-workbench:plugin',
+const modelsPlugin: JupyterFrontEndPlugin<void> = {
+  id: 'exchange-workbench:models',
   description: 'File types for ONNX, NNEF and Core ML models, and the ways to open them in the Conversion Workbench.',
   autoStart: true,
   requires: [IDocumentManager],
@@ -104,4 +105,4 @@ const plugin: JupyterFrontEndPlugin<void> = {
   }
 };
 
-export default plugin;
+export default [modelsPlugin, openingPlugin];

@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import onnx_ir as ir
 
@@ -39,7 +39,7 @@ def looks_like_onnx(path: Path) -> bool:
         return False
 
 
-def _top_fields(handle: Any, size: int) -> Iterator[int]:
+def _top_fields(handle: IO[bytes], size: int) -> Iterator[int]:
     """Numbers of the length-delimited fields at the top level, if every tag could be a ModelProto's."""
     while handle.tell() < size:
         tag = _varint(handle)
@@ -68,7 +68,7 @@ def _is_opset_import(data: bytes) -> bool:
     return not data or data[0] in (0x0A, 0x10)
 
 
-def _varint(handle: Any) -> int:
+def _varint(handle: IO[bytes]) -> int:
     value = 0
     for shift in range(0, 64, 7):
         byte = handle.read(1)
