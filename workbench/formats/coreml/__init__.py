@@ -1,0 +1,55 @@
+"""Core ML: ML programs and neural networks, read on any platform; ML programs, written through coremltools."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from workbench.document import Document, Progress
+from workbench.formats.base import Draft, Format, Source
+from workbench.formats.coreml.options import CoreMLOptions
+from workbench.formats.coreml.package import is_archive, is_package, is_spec
+from workbench.hub import Specialized
+
+__all__ = ["FORMAT", "CoreMLFormat"]
+
+
+class CoreMLFormat(Format):
+    """``.mlpackage`` (folder or zipped) and ``.mlmodel``."""
+
+    name = "coreml"
+    title = "Core ML"
+    suffixes = (".mlpackage", ".mlmodel", ".mlpackage.zip")
+    options = CoreMLOptions
+
+    def claims(self, path: Path) -> bool:
+        """Whether the content is a package, an archive of one, or a serialised ``Model`` message."""
+        try:
+            if path.is_dir():
+                return is_package(path)
+            return path.is_file() and (is_archive(path) or is_spec(path))
+        except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+            return False
+
+    def adopts(self, source: object) -> bool:
+        """Whether it is coremltools' ``MLModel`` or a ``Model`` message."""
+        kind = type(source)
+        if kind.__module__.startswith("coremltools.models") and kind.__name__ == "MLModel":
+            return True
+        return getattr(getattr(kind, "DESCRIPTOR", None), "full_name", "") == "CoreML.Specification.Model"
+
+    def read(self, source: Path | object) -> Document:
+        """Read a path or an adopted object."""
+        from workbench.formats.coreml.read import read
+
+        return read(source)
+
+    def draft(self, hub: Specialized, source: Source, options: Any, progress: Progress) -> Draft:
+        """Lower to an ML program in memory."""
+        from workbench.formats.coreml.write import draft
+
+        return draft(hub, source, options, progress)
+
+
+FORMAT = CoreMLFormat()

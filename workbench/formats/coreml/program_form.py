@@ -1,0 +1,97 @@
+"""An ML program as a document sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import onnx_ir as ir
+
+from workbench.document import Layer, TensorSpec
+from workbench.errors import ModelError
+from workbench.formats.coreml.interface import Feature, Interface
+from workbench.formats.coreml.package import Package
+from workbench.formats.coreml.program import Program, block_outputs
+
+
+class ProgramForm:
+    """The default function of a program, with the interface that the description gives it."""
+
+    def __init__(self, message: Any, package: Package, interface: Interface) -> None:
+        self._message = message.mlProgram
+        self.program = Program(message.mlProgram, package, message.description.defaultFunctionName)
+        self._interface = interface
+        self._specs = block_outputs(self.program)
+        declared = {spec.name: spec for spec in self.program.inputs}
+        self.inputs = tuple(self._input(feature, declared) for feature in interface.inputs)
+        classified = self._classify()
+        self.labels = classified[1]
+        label_names = (interface.label_name,) if self.labels else ()
+        self.outputs = tuple(
+            self._output(feature, classified[0]) for feature in interface.outputs if feature.name not in label_names
+        )
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Every operation but the constants."""
+        return self.program.layers()
+
+    def hub(self, name: str) -> ir.Model:
+        """Lower the function."""
+        from workbench.formats.coreml.to_onnx import lower_program
+
+        return lower_program(self.program, name, self.inputs, self.outputs)
+
+    def weight_files(self) -> set[str]:
+        """The files that values of any function lie in."""
+        return {
+            value.blobFileValue.fileName
+            for function in self._message.functions.values()
+            for block in function.block_specializations.values()
+            for value in _values(block)
+            if value.WhichOneof("value") == "blobFileValue"
+        }
+
+    def precision_note(self) -> str:
+        """Whether float16 tensors are among the results."""
+        half = any(spec.dtype == "float16" for layer in self.layers() for spec in layer.outputs)
+        return "float16 storage and rounding" if half else ""
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _input(self, feature: Feature, declared: dict[str, TensorSpec]) -> TensorSpec:
+        if feature.name not in declared:
+            raise ModelError(f"{self.program.package.label}: the program has no input {feature.name!r}.")
+        spec = declared[feature.name]
+        if spec.shape is None:
+            return spec
+        dims = tuple(f"{spec.name}_{axis}" if dim is None else dim for axis, dim in enumerate(spec.shape))
+        return TensorSpec(spec.name, spec.dtype, dims)
+
+    def _output(self, feature: Feature, probabilities: str) -> TensorSpec:
+        spec = self._specs.get(probabilities if feature.kind == "dictionary" and probabilities else feature.name)
+        if spec is None:
+            raise ModelError(f"{self.program.package.label}: nothing in the program makes the output {feature.name!r}.")
+        return TensorSpec(feature.name, spec.dtype, spec.shape)
+
+    def _classify(self) -> tuple[str, tuple[Any, ...]]:
+        """The tensor of a classifier's probabilities, and its labels."""
+        for operation in self.program.block.operations:
+            if operation.type == "classify":
+                arguments = self.program.arguments(operation)
+                names = {
+                    named.outputs[0].name: named for named in self.program.block.operations if named.type == "const"
+                }
+                probabilities, classes = arguments["probabilities"][0], arguments["classes"][0]
+                if isinstance(classes, str):
+                    classes = self.program.constant(names[classes])
+                return str(probabilities), tuple(classes.array().reshape(-1).tolist())
+        return "", ()
+
+
+def _values(block: Any) -> Iterator[Any]:
+    for operation in block.operations:
+        yield from operation.attributes.values()
+        for argument in operation.inputs.values():
+            yield from (binding.value for binding in argument.arguments if binding.WhichOneof("binding") == "value")
+        for nested in operation.blocks:
+            yield from _values(nested)

@@ -1,0 +1,127 @@
+"""Lowers an ML program to the hub: every operation, all refusals."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from workbench.document import TensorSpec
+from workbench.errors import ConversionError, ExecutionError, ModelError, Refusal
+from workbench.formats.coreml.program import Program, layer_name
+from workbench.formats.coreml.to_onnx import constexpr
+from workbench.formats.coreml.to_onnx.scope import Scope
+from workbench.formats.coreml.to_onnx.table import MilOperation, mil
+from workbench.formats.coreml.values import Constant, named_spec
+from workbench.hub import Emitter, dtype_name
+from workbench.lowering import Refused
+
+Array = np.ndarray[Any, Any]
+
+
+def lower_program(program: Program, name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> ir.Model:
+    """The hub graph of a program.
+
+    Args:
+        program: the function to lower.
+        name: the graph's name.
+        inputs: the model's inputs, by name those of the function.
+        outputs: the model's outputs, by name tensors of the function.
+
+    Raises:
+        ConversionError: with all refusals.
+        ModelError: the program contradicts itself.
+    """
+    emitter = Emitter(name)
+    scope = Scope(emitter)
+    for spec in inputs:
+        scope.input(spec)
+    refusals = [
+        refusal for operation in program.block.operations if (refusal := _lower(operation, program, scope)) is not None
+    ]
+    if refusals:
+        raise ConversionError(refusals, name)
+    return emitter.finish([_output(scope, spec, program.package.label) for spec in outputs])
+
+
+def _lower(operation: Any, program: Program, scope: Scope) -> Refusal | None:
+    """Lower one operation; its refusal, if it is refused."""
+    if operation.type == "const":
+        scope.declare(operation.outputs[0].name, program.constant(operation))
+        return None
+    if constexpr.knows(operation.type):
+        _declare_decompressed(operation, program, scope)
+        return None
+    if operation.type == "classify":
+        _classify(operation, program, scope)
+        return None
+    layer = layer_name(operation)
+    where = f"{program.package.label}: {operation.type} {layer!r}"
+    specs = tuple(named_spec(named, where) for named in operation.outputs)
+    view = MilOperation(operation.type, program.version, program.arguments(operation), specs, scope)
+    try:
+        with scope.emitter.layer([layer], hint=layer):
+            _bind(view, scope)
+    except Refused as refusal:
+        for spec in specs:
+            scope.stand_in(spec)
+        return Refusal("coreml", "onnx", view.label, layer, refusal.cause, refusal.way_out)
+    except (ModelError, ExecutionError, ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError) as error:
+        raise ModelError(f"{where}: {error}") from error
+    return None
+
+
+def _declare_decompressed(operation: Any, program: Program, scope: Scope) -> None:
+    """Compressed weights become constants that are decompressed when they are first read."""
+    where = f"{program.package.label}: {operation.type} {layer_name(operation)!r}"
+    arguments = program.arguments(operation)
+
+    @functools.lru_cache(maxsize=1)
+    def results() -> Sequence[Array]:
+        given = {name: scope.constant(bindings[0], where) for name, bindings in arguments.items() if bindings}
+        return constexpr.decompress(operation.type, given)
+
+    for index, named in enumerate(operation.outputs):
+        spec = named_spec(named, where)
+        shape = tuple(dim for dim in spec.shape or () if isinstance(dim, int))
+        scope.declare(spec.name, Constant(spec.dtype, shape, functools.partial(_result, results, index, shape, where)))
+
+
+def _result(results: Callable[[], Sequence[Array]], index: int, shape: tuple[int, ...], where: str) -> Array:
+    found = results()[index]
+    if found.shape != shape:
+        raise ModelError(f"{where}: declared with shape {shape}, decompressed to {found.shape}.")
+    return found
+
+
+def _classify(operation: Any, program: Program, scope: Scope) -> None:
+    """The probabilities under the name of the dictionary; labels are no tensors and are left to the document."""
+    probabilities = scope.raw(program.arguments(operation)["probabilities"][0])
+    with scope.emitter.layer([layer_name(operation)]):
+        spec = TensorSpec(operation.outputs[-1].name, dtype_name(probabilities.dtype), None)
+        scope.bind(spec, scope.emitter.op("Identity", probabilities))
+
+
+def _bind(view: MilOperation, scope: Scope) -> None:
+    lowering = mil.find(view.operator, view.version)
+    if lowering is None:
+        raise Refused("the hub has no counterpart for it in this version of the workbench")
+    results = lowering(view, scope.emitter)
+    if view.leftover():
+        raise Refused(f"the parameters {', '.join(map(repr, view.leftover()))} are not understood")
+    values = [results] if isinstance(results, ir.Value) else list(results)
+    if len(values) != len(view.outputs):
+        raise ModelError(f"{len(view.outputs)} outputs are declared, the operator has {len(values)}.")
+    for spec, value in zip(view.outputs, values, strict=True):
+        scope.bind(spec, value)
+
+
+def _output(scope: Scope, spec: TensorSpec, label: str) -> ir.Value:
+    """The tensor of that name; one that no operation makes is passed through Identity."""
+    try:
+        return scope.raw(spec.name)
+    except ModelError as error:
+        raise ModelError(f"{label}: the output: {error}") from error

@@ -1,0 +1,154 @@
+"""Recurrent layers. x: [S, B, I], states: [B, D H]; D is 2 where both directions run, else 1.
+
+https://apple.github.io/coremltools/source/coremltools.converters.mil.mil.ops.defs.html#module-coremltools.converters.mil.mil.ops.defs.iOS15.recurrent
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from workbench.formats.coreml.to_onnx.table import MilOperation, mil
+from workbench.hub import Emitter
+from workbench.lowering import Refused
+
+_ACTIVATIONS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu"}
+_LSTM_GATES = (0, 2, 1, 3)  # Core ML: input, forget, output, cell; ONNX: input, output, forget, cell
+_PEEPHOLES = (0, 2, 1)
+_GRU_GATES = (2, 0, 1)  # Core ML: reset, output, update; ONNX: update, reset, output
+
+
+def _gates(emit: Emitter, value: ir.Value, order: Sequence[int]) -> ir.Value:
+    """Reorder the gates, stacked along dimension 0, and put the direction's dimension before them."""
+    parts = emit.ops("Split", value, outputs=len(order), axis=0, num_outputs=len(order)) if len(order) > 1 else [value]
+    joined = emit.op("Concat", *(parts[index] for index in order), axis=0) if len(order) > 1 else value
+    return emit.op("Unsqueeze", joined, emit.const([0]))
+
+
+def _directions(emit: Emitter, values: Sequence[ir.Value]) -> ir.Value:
+    return values[0] if len(values) == 1 else emit.op("Concat", *values, axis=0)
+
+
+def _bias(emit: Emitter, op: MilOperation, names: Sequence[str], order: Sequence[int]) -> ir.Value | None:
+    """ONNX's [D, 2 G H]: the whole bias as that of the input, zeros as that of the state."""
+    if not any(op.has(name) for name in names):
+        return None
+    rows = []
+    for name in names:
+        if not op.has(name):
+            raise Refused(f"{name!r} is missing while the other direction has one")
+        row = _gates(emit, op.value(name), order)
+        rows.append(emit.op("Concat", row, emit.op("Sub", row, row), axis=1))
+    return _directions(emit, rows)
+
+
+def _state(emit: Emitter, value: ir.Value, count: int) -> ir.Value:
+    """[B, D H] → [D, B, H]"""
+    if count == 1:
+        return emit.op("Unsqueeze", value, emit.const([0]))
+    halves = emit.ops("Split", value, outputs=2, axis=1, num_outputs=2)
+    return emit.op("Concat", *(emit.op("Unsqueeze", half, emit.const([0])) for half in halves), axis=0)
+
+
+def _final(emit: Emitter, value: ir.Value, count: int) -> ir.Value:
+    """[D, B, H] → [B, D H]"""
+    if count == 1:
+        return emit.op("Squeeze", value, emit.const([0]))
+    halves = emit.ops("Split", value, outputs=2, axis=0, num_outputs=2)
+    return emit.op("Concat", *(emit.op("Squeeze", half, emit.const([0])) for half in halves), axis=1)
+
+
+def _sequence(op: MilOperation, emit: Emitter, y: ir.Value, final: ir.Value, direction: str) -> ir.Value:
+    """[S, D, B, H] → [S, B, D H], or the final state alone: [1, B, D H].
+
+    A single reverse direction leaves its outputs in the order they were made in, from the last step to the first.
+    """
+    if not op.flag("output_sequence", False):
+        return emit.op("Unsqueeze", final, emit.const([0]))
+    moved = emit.op("Transpose", y, perm=[0, 2, 1, 3])
+    joined = emit.op("Reshape", moved, emit.const([0, 0, -1]))
+    if direction != "reverse":
+        return joined
+    backwards = (emit.const([-1]), emit.const([-(2**62)]), emit.const([0]), emit.const([-1]))
+    return emit.op("Slice", joined, *backwards)
+
+
+def _activation(op: MilOperation, name: str, default: str) -> str:
+    text = op.text(name, default).lower()
+    if text not in _ACTIVATIONS:
+        raise Refused(f"{name} = {text!r} is not supported, only {', '.join(_ACTIVATIONS)}")
+    return _ACTIVATIONS[text]
+
+
+@mil.lowers("lstm")
+def lstm(op: MilOperation, emit: Emitter) -> list[ir.Value]:
+    """Outputs: the hidden states, the last hidden state, the last cell state."""
+    direction = op.text("direction", "forward")
+    suffixes = ("", "_back") if direction == "bidirectional" else ("",)
+    count = len(suffixes)
+    if op.has("clip"):
+        raise Refused("'clip' bounds the cell gate alone, ONNX's clips every gate")
+    if count == 1:
+        op.ignore("weight_ih_back", "weight_hh_back", "bias_back", "peephole_back")
+    weights, recurrences = (
+        _directions(emit, [_gates(emit, op.value(name + suffix), _LSTM_GATES) for suffix in suffixes])
+        for name in ("weight_ih", "weight_hh")
+    )
+    peephole = None
+    if op.has("peephole"):
+        peephole = _directions(emit, [_gates(emit, op.value("peephole" + suffix), _PEEPHOLES) for suffix in suffixes])
+    functions = [
+        _activation(op, "recurrent_activation", "sigmoid"),
+        _activation(op, "cell_activation", "tanh"),
+        _activation(op, "activation", "tanh"),
+    ]
+    y, hidden, cell = emit.ops(
+        "LSTM", op.value(), weights, recurrences,
+        _bias(emit, op, ["bias" + suffix for suffix in suffixes], _LSTM_GATES), None,
+        _state(emit, op.value("initial_h"), count), _state(emit, op.value("initial_c"), count), peephole,
+        outputs=3, direction=direction, hidden_size=op.shape(op.value("weight_hh"))[1], activations=functions * count,
+    )  # fmt: skip
+    final = _final(emit, hidden, count)
+    return [_sequence(op, emit, y, final, direction), final, _final(emit, cell, count)]
+
+
+@mil.lowers("gru")
+def gru(op: MilOperation, emit: Emitter) -> list[ir.Value]:
+    """Outputs: the hidden states, the last one. ``reset_after`` (iOS 18): the reset gate works behind the product."""
+    direction, after = op.text("direction", "forward"), op.flag("reset_after", False)
+    bias = _gru_bias(op, emit)
+    functions = [_activation(op, "recurrent_activation", "sigmoid"), _activation(op, "activation", "tanh")]
+    y, hidden = emit.ops(
+        "GRU", op.value(), _gates(emit, op.value("weight_ih"), _GRU_GATES),
+        _gates(emit, op.value("weight_hh"), _GRU_GATES), bias, None, _state(emit, op.value("initial_h"), 1),
+        outputs=2, direction=direction, hidden_size=op.shape(op.value("weight_hh"))[1], activations=functions,
+        linear_before_reset=int(after),
+    )  # fmt: skip
+    final = _final(emit, hidden, 1)
+    return [_sequence(op, emit, y, final, direction), final]
+
+
+def _gru_bias(op: MilOperation, emit: Emitter) -> ir.Value | None:
+    """[1, 6 H]: the input's (iOS 18) and the state's bias."""
+    if not op.has("bias") and not op.has("input_bias"):
+        op.ignore("bias", "input_bias")
+        return None
+    given = {name: _gates(emit, op.value(name), _GRU_GATES) for name in ("input_bias", "bias") if op.has(name)}
+    op.ignore("bias", "input_bias")
+    some = next(iter(given.values()))
+    zeros = emit.op("Sub", some, some)
+    return emit.op("Concat", given.get("input_bias", zeros), given.get("bias", zeros), axis=1)
+
+
+@mil.lowers("rnn")
+def rnn(op: MilOperation, emit: Emitter) -> list[ir.Value]:
+    """``h = activation(W x + R h + b)``; outputs: the hidden states, the last one."""
+    direction = op.text("direction", "forward")
+    y, hidden = emit.ops(
+        "RNN", op.value(), _gates(emit, op.value("weight_ih"), (0,)), _gates(emit, op.value("weight_hh"), (0,)),
+        _bias(emit, op, ["bias"], (0,)), None, _state(emit, op.value("initial_h"), 1), outputs=2, direction=direction,
+        hidden_size=op.shape(op.value("weight_hh"))[1], activations=[_activation(op, "activation", "tanh")],
+    )  # fmt: skip
+    final = _final(emit, hidden, 1)
+    return [_sequence(op, emit, y, final, direction), final]

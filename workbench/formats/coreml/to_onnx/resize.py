@@ -1,0 +1,166 @@
+"""Resizing of the last two dimensions.
+
+https://apple.github.io/coremltools/source/coremltools.converters.mil.mil.ops.defs.html#module-coremltools.converters.mil.mil.ops.defs.iOS15.image_resizing
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from workbench.formats.coreml.to_onnx.table import MilOperation, mil
+from workbench.hub import Emitter, dims_of
+from workbench.lowering import Refused
+
+_COORDINATES = {
+    "STRICT_ALIGN_CORNERS": "align_corners",
+    "ALIGN_CORNERS": "align_corners",
+    "DEFAULT": "asymmetric",
+    "UNALIGN_CORNERS": "half_pixel",
+    "OFFSET_CORNERS": "",  # ONNX has no such mode
+}
+"""Sampling mode → ``coordinate_transformation_mode`` of ONNX's Resize."""
+
+
+def _resized(emit: Emitter, x: ir.Value, sizes: Sequence[int], **attributes: str) -> ir.Value:
+    """Resize all dimensions to ``sizes``."""
+    return emit.op("Resize", x, None, None, emit.const(list(sizes)), **attributes)
+
+
+def _linear(op: MilOperation, emit: Emitter, x: ir.Value, target: Sequence[int], mode: str) -> ir.Value:
+    """Linear interpolation of the last dimensions to the sizes ``target``."""
+    sizes = op.shape(x)
+    kept = sizes[: len(sizes) - len(target)]
+    old = sizes[len(kept) :]
+    centred = mode == "ALIGN_CORNERS" and any(new == 1 and size > 1 for new, size in zip(target, old, strict=True))
+    if mode == "OFFSET_CORNERS" or centred:
+        for index, (size, new) in enumerate(zip(old, target, strict=True)):
+            x = _interpolated(emit, x, len(kept) + index, len(sizes), _weights(size, new, mode))
+        return x
+    return _resized(emit, x, [*kept, *target], mode="linear", coordinate_transformation_mode=_COORDINATES[mode])
+
+
+def _weights(size: int, new: int, mode: str) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """The matrix [new, size] of linear interpolation at the grid points of a mode that Resize does not have."""
+    steps = np.arange(new, dtype=np.float64)
+    if mode == "OFFSET_CORNERS":
+        points = (steps + 0.5) * max(1, size - 1) / new
+    else:
+        points = steps * (size - 1) / (new - 1) if new > 1 else np.asarray([(size - 1) / 2])
+    points = np.clip(points, 0, size - 1)
+    low = np.floor(points).astype(int)
+    high = np.minimum(low + 1, size - 1)
+    matrix = np.zeros((new, size))
+    np.add.at(matrix, (np.arange(new), low), 1 - (points - low))
+    np.add.at(matrix, (np.arange(new), high), points - low)
+    return matrix.astype(np.float32)
+
+
+def _interpolated(emit: Emitter, x: ir.Value, axis: int, rank: int, weights: np.ndarray) -> ir.Value:  # type: ignore[type-arg]
+    """Multiply one dimension by the weights [new, size]."""
+    if axis == rank - 1:
+        return emit.op("MatMul", x, emit.const(np.ascontiguousarray(weights.T)))
+    if axis == rank - 2:
+        return emit.op("MatMul", emit.const(weights), x)
+    raise Refused("this sampling mode is supported for the last two dimensions only")
+
+
+def _nearest(op: MilOperation, emit: Emitter, x: ir.Value, target: Sequence[int]) -> ir.Value:
+    """Element ``floor(i * old / new)`` of the last dimensions; by index, so that no rounding of a float decides."""
+    sizes = op.shape(x)
+    first = len(sizes) - len(target)
+    if all(new % size == 0 for size, new in zip(sizes[first:], target, strict=True)):
+        return _resized(
+            emit, x, [*sizes[:first], *target], mode="nearest", coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        )  # fmt: skip
+    for axis, (size, new) in enumerate(zip(sizes[first:], target, strict=True), first):
+        if new != size:
+            x = emit.op("Gather", x, emit.const([index * size // new for index in range(new)]), axis=axis)
+    return x
+
+
+def _scaled(op: MilOperation, x: ir.Value) -> tuple[float, float]:
+    return op.number("scale_factor_height", 1.0), op.number("scale_factor_width", 1.0)
+
+
+def _dynamic(x: ir.Value) -> bool:
+    dims = dims_of(x)
+    return dims is None or not all(isinstance(dim, int) for dim in dims)
+
+
+def _by_scales(op: MilOperation, emit: Emitter, x: ir.Value, factors: Sequence[float], **attributes: str) -> ir.Value:
+    """Resize by whole factors, for sizes that are only known at run time."""
+    if not all(float(factor).is_integer() for factor in factors):
+        raise Refused("a fractional scale of a size that is only known at run time", "fix the input shapes")
+    scales = np.asarray([1.0] * (op.rank(x) - 2) + list(factors), dtype=np.float32)
+    return emit.op("Resize", x, None, emit.const(scales), **attributes)
+
+
+@mil.lowers("upsample_nearest_neighbor")
+def upsample_nearest_neighbor(op: MilOperation, emit: Emitter) -> ir.Value:
+    """The nearest element, towards zero, at ``floor(size * scale)`` places."""
+    x = op.value()
+    factors = _scaled(op, x)
+    if _dynamic(x):
+        return _by_scales(
+            op, emit, x, factors, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+        )
+    return _nearest(op, emit, x, _target(op, x, factors))
+
+
+def _target(op: MilOperation, x: ir.Value, factors: Sequence[float]) -> list[int]:
+    return [math.floor(factor * size) for factor, size in zip(factors, op.shape(x)[-2:], strict=True)]
+
+
+@mil.lowers("resize_nearest_neighbor")
+def resize_nearest_neighbor(op: MilOperation, emit: Emitter) -> ir.Value:
+    """The nearest element, towards zero, at the target size."""
+    return _nearest(op, emit, op.value(), [op.integer("target_size_height"), op.integer("target_size_width")])
+
+
+@mil.lowers("upsample_bilinear")
+def upsample_bilinear(op: MilOperation, emit: Emitter) -> ir.Value:
+    """Linear interpolation at ``floor(size * scale)`` places, the scale recomputed from the sizes."""
+    x, factors = op.value(), _scaled(op, op.value())
+    aligned = op.flag("align_corners", True)
+    centres = op.flag("half_pixel_centers", not aligned)
+    if aligned and centres:
+        raise Refused("align_corners and half_pixel_centers exclude each other")
+    mode = "STRICT_ALIGN_CORNERS" if aligned else "UNALIGN_CORNERS" if centres else "DEFAULT"
+    if _dynamic(x):
+        return _by_scales(op, emit, x, factors, mode="linear", coordinate_transformation_mode=_COORDINATES[mode])
+    return _linear(op, emit, x, _target(op, x, factors), mode)
+
+
+@mil.lowers("resize_bilinear")
+def resize_bilinear(op: MilOperation, emit: Emitter) -> ir.Value:
+    """Linear interpolation at the target size, at the grid points of ``sampling_mode``."""
+    target = [op.integer("target_size_height", 1), op.integer("target_size_width", 1)]
+    return _linear(op, emit, op.value(), target, _sampling(op))
+
+
+def _sampling(op: MilOperation) -> str:
+    mode = op.text("sampling_mode", "DEFAULT")
+    if mode not in _COORDINATES:
+        raise Refused(f"sampling_mode = {mode!r} is not known")
+    return mode
+
+
+@mil.lowers("resize", since=17)
+def resize(op: MilOperation, emit: Emitter) -> ir.Value:
+    """The last ``resized_dims`` dimensions to the last ones of ``shape``, where 0 keeps the size."""
+    x, count = op.value(), op.integer("resized_dims")
+    old = op.shape(x)[-count:]
+    target = [new or size for new, size in zip(op.ints("shape")[-count:], old, strict=True)]
+    mode = _sampling(op)
+    if op.text("interpolation_mode", "LINEAR") == "LINEAR":
+        return _linear(op, emit, x, target, mode)
+    if mode != "DEFAULT" and any(new % size for size, new in zip(old, target, strict=True)):
+        raise Refused(f"nearest neighbours with sampling_mode = {mode!r}: how ties are rounded is not specified")
+    if mode not in ("DEFAULT", "UNALIGN_CORNERS"):
+        raise Refused(f"nearest neighbours with sampling_mode = {mode!r}: how ties are rounded is not specified")
+    return _nearest(op, emit, x, target)

@@ -1,0 +1,155 @@
+"""What the names of a program stand for in the hub, in two forms: as declared, and as calculated with.
+
+float16 tensors are kept as declared, so that rounding and overflow are float16's; every calculation runs in float32 and
+is cast to float16 behind it (onnxruntime's own float16 keeps float32 between operators, which rounds too late).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from workbench.document import TensorSpec
+from workbench.errors import ModelError
+from workbench.formats.coreml.values import Constant
+from workbench.hub import Emitter, dims_of, dtype_name, dtype_named, set_type
+
+Array = np.ndarray[Any, Any]
+
+WIDER = {"float16": "float32", "int8": "int32", "uint8": "int32", "int16": "int32", "uint16": "int32"}
+"""Declared dtype → the dtype calculated in, where they differ."""
+
+_NARROWING = {
+    "float32": {"float16"},
+    "int32": {"int8", "uint8", "int16", "uint16"},
+    "int64": {"int32", "int8", "uint8", "int16", "uint16"},
+}
+
+
+class Scope:
+    """The tensors of one block; made anew for each lowering of a program."""
+
+    def __init__(self, emitter: Emitter) -> None:
+        self.emitter = emitter
+        self._constants: dict[str, Constant] = {}
+        self._raw: dict[str, ir.Value] = {}
+        self._arithmetic: dict[str, ir.Value] = {}
+
+    # -- filling ------------------------------------------------------------------------------------------------
+
+    def declare(self, name: str, constant: Constant) -> None:
+        """A constant of the program; it reaches the graph when it is first used."""
+        self._constants[name] = constant
+
+    def input(self, spec: TensorSpec) -> ir.Value:
+        """An input of the model."""
+        value = self.emitter.input(spec.name, spec.dtype, spec.shape)
+        self._raw[spec.name] = value
+        return value
+
+    def stand_in(self, spec: TensorSpec) -> None:
+        """A tensor of a refused operation: typed as declared, so that the operations after it can be judged."""
+        dtype = spec.dtype if spec.dtype in _KNOWN else "float32"
+        self._raw[spec.name] = set_type(ir.Value(name=spec.name), dtype, spec.shape)
+
+    def bind(self, spec: TensorSpec, value: ir.Value) -> ir.Value:
+        """A result: cast to the declared dtype where it was calculated in a wider one, and named as declared.
+
+        Raises:
+            ModelError: dtype or shape contradict the declaration.
+        """
+        found = dtype_name(value.dtype)
+        if found != spec.dtype:
+            if spec.dtype not in _NARROWING.get(found, ()):
+                raise ModelError(f"{spec.name!r} is declared as {spec.dtype} but comes out as {found}.")
+            value = self.emitter.op("Cast", value, to=dtype_named(spec.dtype).value)
+        self._check_shape(spec, value)
+        value = self.emitter.rename(value, spec.name)
+        if spec.shape is not None and value.shape is not None:
+            dims = [new if isinstance(new, int) else old for old, new in zip(value.shape, spec.shape, strict=True)]
+            value.shape = ir.Shape(dims)
+        elif spec.shape is not None:
+            value.shape = ir.Shape(spec.shape)
+        self._raw[spec.name] = value
+        return value
+
+    def _check_shape(self, spec: TensorSpec, value: ir.Value) -> None:
+        found = dims_of(value)
+        if spec.shape is None or found is None:
+            return
+        if len(found) != len(spec.shape) or any(
+            isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(found, spec.shape, strict=True)
+        ):
+            raise ModelError(f"{spec.name!r} is declared as {spec.describe()} but has shape {found}.")
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def raw(self, binding: str | Constant) -> ir.Value:
+        """The tensor in its declared dtype."""
+        return self._look_up(binding, self._raw, self._store)
+
+    def arithmetic(self, binding: str | Constant) -> ir.Value:
+        """The tensor in the dtype that is calculated in."""
+        return self._look_up(binding, self._arithmetic, self._widen)
+
+    def dtype(self, name: str) -> str:
+        """The declared dtype of a name."""
+        constant = self._constants.get(name)
+        return constant.dtype if constant is not None else dtype_name(self.raw(name).dtype)
+
+    def array(self, binding: str | Constant) -> Array | None:
+        """The value of a name that is constant or follows from constants; else ``None``."""
+        constant = binding if isinstance(binding, Constant) else self._constants.get(binding)
+        if constant is not None:
+            return constant.array()
+        return self.emitter.known(self.raw(binding))
+
+    def constant(self, binding: str | Constant, where: str) -> Array:
+        """The value of a name that has to be constant.
+
+        Raises:
+            ModelError: it is computed.
+        """
+        found = self.array(binding)
+        if found is None:
+            raise ModelError(f"{where}: reads {binding!r}, which is no constant.")
+        return found
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _look_up(
+        self, binding: str | Constant, found: dict[str, ir.Value], make: Callable[[str | Constant, str], ir.Value]
+    ) -> ir.Value:
+        if isinstance(binding, Constant):
+            return make(binding, "")
+        if binding not in found:
+            found[binding] = make(binding, binding)
+        return found[binding]
+
+    def _store(self, binding: str | Constant, name: str) -> ir.Value:
+        constant = binding if isinstance(binding, Constant) else self._constants.get(binding)
+        if constant is None:
+            raise ModelError(f"the tensor {name!r} is used before anything makes it.")
+        if constant.dtype not in _KNOWN:
+            raise ModelError(f"a tensor of dtype {constant.dtype} ({name!r}) cannot be calculated with.")
+        return self.emitter.tensor(ir.tensor(constant.array()), name or None)
+
+    def _widen(self, binding: str | Constant, name: str) -> ir.Value:
+        constant = binding if isinstance(binding, Constant) else self._constants.get(binding)
+        wide = WIDER.get(constant.dtype if constant is not None else dtype_name(self.raw(binding).dtype))
+        if wide is None:
+            return self.raw(binding)
+        if constant is None:
+            return self.emitter.op("Cast", self.raw(binding), to=dtype_named(wide).value)
+        lazy = ir.LazyTensor(
+            lambda: ir.tensor(constant.array().astype(wide)), dtype_named(wide), ir.Shape(constant.shape), cache=True
+        )
+        return self.emitter.tensor(lazy, name or None)
+
+
+_KNOWN = {
+    "bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+}  # fmt: skip
