@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="workbench",
-        description="Convert neural networks between ONNX, NNEF and Core ML, and see whether they still compute the same.",
+        description="Convert neural networks between ONNX, NNEF and Core ML; see whether they still compute the same.",
         epilog="Exit codes: 0 done and verified, 1 the comparison fails, 2 bad usage or input, 3 refused.",
     )
     parser.add_argument("--version", action="version", version=f"workbench {__version__}")

@@ -1,4 +1,4 @@
-"""Live models of training frameworks. Each framework is an optional extra and is imported only when its model is met."""
+"""Live models of training frameworks: optional extras, each imported only when a model of its own is met."""
 
 from __future__ import annotations
 
@@ -27,4 +27,5 @@ def document_of(source: object, options: Mapping[str, Any]) -> Document | None:
 
 def _is_torch_module(source: object) -> bool:
     """Whether ``torch.nn.Module`` is among the bases, told by name so that torch is not imported for the question."""
-    return any(f"{base.__module__}.{base.__qualname__}" == "torch.nn.modules.module.Module" for base in type(source).__mro__)
+    names = (f"{base.__module__}.{base.__qualname__}" for base in type(source).__mro__)
+    return "torch.nn.modules.module.Module" in names
