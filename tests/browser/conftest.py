@@ -46,7 +46,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.stash[_NO_BROWSER] = len(ours)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
+    yield  # the usual summary first: this shall be the last thing one reads
     skipped = terminalreporter.config.stash.get(_NO_BROWSER, 0)
     if skipped:
         terminalreporter.write_sep("*", "NO BROWSER TEST WAS RUN", red=True, bold=True)
@@ -101,5 +103,5 @@ def lab(browser: Browser, server: LabServer, request: pytest.FixtureRequest) -> 
     if request.node.stash.get(_FAILED, False) or page.errors:
         page.screenshot(f"failed-{request.node.name}"[:100].replace("/", "-"))
     context.close()
-    server.stop_kernels()
+    server.reset()
     assert not page.errors, "the page reported errors:\n" + "\n".join(page.errors)

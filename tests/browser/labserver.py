@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from workbench import launch
+
+RUN_ON_OPENING = "run_on_opening.ipynb"
 
 # What a browser sees must not depend on the network, and no dialog may stand in the way of a click.
 _SETTINGS = {
@@ -25,13 +29,23 @@ _SETTINGS = {
     "@jupyterlab/docmanager-extension:plugin": {"renameUntitledFileOnSave": False, "autosave": False},
 }
 
+_FOLDERS = {
+    "JUPYTER_CONFIG_DIR": "config",
+    "JUPYTER_DATA_DIR": "data",
+    "JUPYTER_RUNTIME_DIR": "runtime",
+    "JUPYTERLAB_SETTINGS_DIR": "settings",
+    "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+    "IPYTHONDIR": "ipython",
+}
+
 
 @dataclass(frozen=True)
 class LabServer:
-    """A running server: its address and the folder it serves."""
+    """A running server: its address, the folder it serves and the folder where it keeps what users set."""
 
     url: str
     root: Path
+    settings: Path
 
     def _request(self, path: str, method: str = "GET") -> Any:
         request = urllib.request.Request(f"{self.url}/api/{path}", method=method)
@@ -39,8 +53,9 @@ class LabServer:
             body = response.read()
         return json.loads(body) if body else None
 
-    def stop_kernels(self) -> None:
-        """Shut down every kernel, so that tests do not pile them up."""
+    def reset(self) -> None:
+        """Shut down every kernel and forget what a test set (a theme, say): the next one starts as the first did."""
+        shutil.rmtree(self.settings, ignore_errors=True)
         for session in self._request("sessions"):
             self._request(f"sessions/{session['id']}", "DELETE")
         for kernel in self._request("kernels"):
@@ -54,22 +69,13 @@ def _free_port() -> int:
 
 
 def _environment(private: Path) -> dict[str, str]:
-    folders = {
-        "JUPYTER_CONFIG_DIR": "config",
-        "JUPYTER_DATA_DIR": "data",
-        "JUPYTER_RUNTIME_DIR": "runtime",
-        "JUPYTERLAB_SETTINGS_DIR": "settings",
-        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
-        "IPYTHONDIR": "ipython",
-    }
-    return {**os.environ, **{name: str(private / folder) for name, folder in folders.items()}}
+    return {**os.environ, **{name: str(private / folder) for name, folder in _FOLDERS.items()}}
 
 
 def _command(port: int, root: Path, overrides: Path) -> list[str]:
+    """What `workbench lab` starts on the notebook RUN_ON_OPENING, with the tests' settings on top."""
     command = [
-        *(sys.executable, "-m", "jupyter", "lab", "--no-browser"),
-        *("--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"),
-        f"--ServerApp.root_dir={root}",
+        *launch.command(root, RUN_ON_OPENING, browser=False, port=port),
         # No secret is needed on a port that only this machine reaches and that lives for a test run; and the
         # clean-up requests come without a browser's cookie.
         *("--IdentityProvider.token=", "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True"),
@@ -107,7 +113,7 @@ def lab_server(root: Path, private: Path, timeout: float = 90) -> Iterator[LabSe
     overrides.mkdir(parents=True)
     (overrides / "overrides.json").write_text(json.dumps(_SETTINGS), encoding="utf-8")
     port = _free_port()
-    server = LabServer(f"http://127.0.0.1:{port}", root)
+    server = LabServer(f"http://127.0.0.1:{port}", root, private / _FOLDERS["JUPYTERLAB_SETTINGS_DIR"])
     log = private / "server.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
@@ -122,7 +128,7 @@ def lab_server(root: Path, private: Path, timeout: float = 90) -> Iterator[LabSe
             yield server
         finally:
             with contextlib.suppress(OSError):
-                server.stop_kernels()
+                server.reset()
             process.terminate()
             try:
                 process.wait(20)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import nbformat
 import onnx
 import pytest
 from onnx import TensorProto, helper
 from playwright.sync_api import expect
 
-import workbench
 from tests.browser.labpage import LabPage
+from tests.browser.labserver import RUN_ON_OPENING, LabServer
 
 ENTRY = "Open in Conversion Workbench"
 
@@ -150,7 +151,6 @@ def test_hostile_file_name_stays_data(lab: LabPage, folder: Path, stem: str) -> 
     assert made == {name, "Untitled.ipynb"}
 
 
-@pytest.mark.skipif(not hasattr(workbench, "Workbench"), reason="the widget is not there yet")
 def test_the_notebook_shows_the_widget_on_the_model(lab: LabPage, folder: Path) -> None:
     write_relu(folder / "relu.onnx")
     lab.open(folder.name)
@@ -199,3 +199,35 @@ def test_command_palette_lists_the_workbench(lab: LabPage, folder: Path) -> None
     lab.page.locator(".jp-NotebookPanel").wait_for()
     lab.wait_for_notebook()
     assert lab.cells()[0]["source"] == "import workbench as wb\n\nwb.Workbench()"
+
+
+COUNT = "runs = globals().get('runs', 0) + 1\nprint(runs)"
+
+
+def write_notebook(path: Path, source: str) -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, path)
+
+
+def printed(lab: LabPage) -> str:
+    (cell,) = lab.cells()
+    return "".join("".join(output["text"]) for output in cell["outputs"])
+
+
+def test_the_notebook_of_workbench_lab_runs_once(lab: LabPage, server: LabServer) -> None:
+    write_notebook(server.root / RUN_ON_OPENING, COUNT)
+    lab.open(RUN_ON_OPENING)
+    lab.wait_for_notebook()
+    lab.wait_until_run()
+    assert printed(lab) == "1\n"
+    lab.open(RUN_ON_OPENING)  # the page is loaded again; the kernel still counts
+    lab.run_all_cells()
+    assert printed(lab) == "2\n", "run by hand once more, and not by the page"
+
+
+def test_another_notebook_does_not_run_when_it_opens(lab: LabPage, folder: Path) -> None:
+    write_notebook(folder / RUN_ON_OPENING, COUNT)
+    lab.open(f"{folder.name}/{RUN_ON_OPENING}")
+    lab.run_all_cells()
+    assert printed(lab) == "1\n"
