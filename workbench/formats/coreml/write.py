@@ -9,11 +9,12 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-from workbench.document import Document, Progress, Provenance, TensorLink, TensorSpec
+from workbench.document import Dim, Document, Progress, Provenance, TensorLink, TensorSpec
 from workbench.errors import OptionError
 from workbench.formats.base import Draft, Source
 from workbench.formats.coreml import passes, toolkit
 from workbench.formats.coreml.from_onnx import TABLE
+from workbench.formats.coreml.from_onnx.carrier import held_shape
 from workbench.formats.coreml.from_onnx.names import identifier
 from workbench.formats.coreml.from_onnx.target import ProgramTarget
 from workbench.formats.coreml.options import CoreMLOptions
@@ -117,7 +118,7 @@ class ProgramDraft(Draft):
         operations = [operation for operation in function.operations if operation.op_type != "const"]
         for var in [*function.inputs.values(), *(var for operation in operations for var in operation.outputs)]:
             name = lineage.source(var)
-            if name is not None and (tuple(var.shape) or (1,)) == (shapes.get(name, ()) or (1,)):
+            if name is not None and _same_shape(tuple(var.shape), shapes.get(name)):
                 tensors[var.name] = TensorLink(name)
         layers = {operation.outputs[0].name: found for operation, found in lineage.layers(function).items()}
         return Provenance(
@@ -142,3 +143,11 @@ def _source_specs(own: dict[str, TensorSpec], source: tuple[TensorSpec, ...]) ->
         name: TensorSpec(spec.name, by_name[spec.name].dtype if spec.name in by_name else spec.dtype, spec.shape)
         for name, spec in own.items()
     }
+
+
+def _same_shape(own: tuple[int, ...], source: tuple[Dim, ...] | None) -> bool:
+    """Whether a program value has the shape in which the source's tensor is held; a scalar may be a row of one."""
+    if source is None or not all(isinstance(size, int) for size in source):
+        return False
+    sizes = tuple(size for size in source if isinstance(size, int))
+    return own == held_shape(sizes) or (not sizes and own == (1,))

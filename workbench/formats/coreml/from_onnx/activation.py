@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.formats.coreml.from_onnx.binary import refuse_narrow
+from workbench.formats.coreml.from_onnx.narrow import refuse_narrow
 from workbench.formats.coreml.from_onnx.table import lowers
 from workbench.formats.coreml.from_onnx.target import ProgramTarget
 from workbench.hub import HubNode

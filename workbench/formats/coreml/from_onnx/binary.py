@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.formats.coreml.from_onnx.carrier import NARROW
+from workbench.formats.coreml.from_onnx.narrow import refuse_narrow, wrapped
 from workbench.formats.coreml.from_onnx.table import lowers
 from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
 from workbench.hub import HubNode
@@ -23,30 +23,22 @@ _COMPARISONS = {
 _LOGIC = {"And": "logical_and", "Or": "logical_or", "Xor": "logical_xor"}
 
 
-def refuse_narrow(node: HubNode) -> None:
-    """Refuse arithmetic whose result would wrap around at less than 32 bits."""
-    dtype = node.dtype(node.outputs[0])
-    if dtype in NARROW:
-        raise Refused(
-            f"{dtype} wraps around at its own width, Core ML would compute it in int32",
-            "cast to int32 before the node in the source model",
-        )
-
-
 @lowers("Add", "Sub", "Mul", since=14)
 def arithmetic_14(node: HubNode, t: ProgramTarget) -> Any:
-    refuse_narrow(node)
-    return t.op(_ARITHMETIC[node.operator], x=t.var(node.value(0)), y=t.var(node.value(1)))
+    dtype = node.dtype(node.outputs[0])
+    if node.operator == "Mul" and dtype == "uint16":
+        refuse_narrow(node)  # the product of two does not fit int32
+    found = t.op(_ARITHMETIC[node.operator], x=t.var(node.value(0)), y=t.var(node.value(1)))
+    return wrapped(t, found, dtype)
 
 
 @lowers("Div", since=14)
 def div_14(node: HubNode, t: ProgramTarget) -> Any:
     """Integers are divided towards zero; MIL's ``floor_div`` goes down, so the signs are taken apart."""
-    refuse_narrow(node)
     x, y = t.var(node.value(0)), t.var(node.value(1))
     if t.is_float(x):
         return t.op("real_div", x=x, y=y)
-    return _towards_zero("floor_div", x, y, t)
+    return wrapped(t, _towards_zero("floor_div", x, y, t), node.dtype(node.outputs[0]))
 
 
 def _towards_zero(operator: str, x: Var, y: Var, t: ProgramTarget) -> Var:
@@ -79,7 +71,9 @@ def pow_15(node: HubNode, t: ProgramTarget) -> Any:
         raise Refused("an integer to the power of a float is rounded by rules that Core ML does not have")
     constant = node.constant(1)
     if constant is None or (constant < 0).any() or constant.max(initial=0) > 4 or constant.size != 1:
-        raise Refused("the power of integers is computed through float32 in Core ML", "cast to float32 in the source")
+        raise Refused(
+            "only a constant power of 0 to 4 of integers is exact in Core ML", "cast to float32 in the source model"
+        )
     return _integer_power(x, int(constant.item()), node, t)
 
 

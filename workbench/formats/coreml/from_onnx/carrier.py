@@ -1,12 +1,16 @@
 """What a hub tensor is carried by in an ML program.
 
-A program computes in float32, float16, int32 and bool. Integers of any other width are carried by int32: exact as long as
-the values fit, which is checked for constants; operators whose result would wrap around at the narrower width say so
-themselves. float64 is carried by float32, which each layer that touches it declares as an approximation.
+A program computes in float32, float16, int32 and bool. Integers of any other width are carried by int32: exact as long
+as the values fit, which is checked for constants; operators whose result would wrap around at the narrower width see to
+that themselves. float64 is carried by float32, which each layer that touches it declares as an approximation.
+
+Tensors of more than five dimensions are held as one row of their elements, which is all that the operators that only
+move elements need (:mod:`shape`); every other operator refuses them.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -77,12 +81,27 @@ def carried(array: Array, what: str) -> Array:
         return np.ascontiguousarray(array.astype(kind, copy=False)).reshape(array.shape)
 
 
-def check_shape(name: str, shape: tuple[int, ...]) -> None:
-    """Refuse shapes that no Core ML tensor has."""
+def held_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape in which a program holds a tensor: its own, or one row of its elements where the rank is too high."""
+    return shape if len(shape) <= MAX_RANK else (math.prod(shape),)
+
+
+def check_rank(name: str, shape: tuple[int, ...]) -> None:
+    """Refuse ranks that no Core ML tensor has."""
     if len(shape) > MAX_RANK:
         raise Refused(
             f"{name!r} has rank {len(shape)}, Core ML's tensors have at most {MAX_RANK} dimensions",
             "merge dimensions in the source model",
         )
+
+
+def check_shape(name: str, shape: tuple[int, ...]) -> None:
+    """Refuse shapes that no Core ML tensor has."""
+    check_rank(name, shape)
+    check_filled(name, shape)
+
+
+def check_filled(name: str, shape: tuple[int, ...]) -> None:
+    """Refuse tensors without elements."""
     if 0 in shape:
         raise Refused(f"{name!r} has the shape {list(shape)}: Core ML has no empty tensors")

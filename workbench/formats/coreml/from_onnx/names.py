@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 _RESERVED = frozenset(
-    "any bool program func tensor list dict tuple true false string state bf16 fp16 fp32 fp64 "
-    "int4 int8 int16 int32 int64 uint1 uint2 uint3 uint4 uint6 uint8 uint16 uint32 uint64".split()
+    {"any", "bool", "dict", "false", "func", "list", "program", "state", "string", "tensor", "true", "tuple"}
+    | {"bf16", "fp16", "fp32", "fp64", "int4", "int8", "int16", "int32", "int64"}
+    | {"uint1", "uint2", "uint3", "uint4", "uint6", "uint8", "uint16", "uint32", "uint64"}
 )
 """Words of MIL's text form; a tensor of such a name cannot be compiled."""
 

@@ -22,7 +22,7 @@ from workbench.formats.coreml.from_onnx.windows import Windows, windows_of
 from workbench.hub import HubNode
 from workbench.lowering import Refused
 
-_MOST_TAPS = 64
+_MOST_TAPS = 128
 """Positions in a dilated window up to which the pool is composed of slices."""
 
 

@@ -81,6 +81,11 @@ def _sampling(old: int, new: int, stated: float | None, transformation: str) -> 
     if transformation == "asymmetric":
         positions = places / scale
     elif transformation == "align_corners":
+        if stated is not None and abs(stated * old - new) > 1e-3:
+            raise Refused(
+                f"aligned corners with the scale {stated:g} of {old} elements: ONNX's reference and onnxruntime differ",
+                "give 'sizes' instead of 'scales'",
+            )
         positions = places * np.float32((old - 1) / (new - 1)) if new > 1 else np.zeros(1, np.float32)
     elif transformation == "pytorch_half_pixel":
         positions = (places + 0.5) / scale - 0.5 if new > 1 else np.zeros(1, np.float32)
@@ -96,8 +101,9 @@ def _sampling(old: int, new: int, stated: float | None, transformation: str) -> 
 
 def _nearest(t: ProgramTarget, x: Var, axis: int, sampling: Sampling, rounding: Callable[[Array], Array]) -> Var:
     picked = np.clip(rounding(sampling.positions), 0, sampling.size - 1).astype(np.int32)
-    factor = len(picked) // sampling.size
-    if len(x.shape) == 4 and axis >= 2 and t.is_float(x) and (picked == np.arange(len(picked)) // max(factor, 1)).all():
+    factor = max(len(picked) // sampling.size, 1)
+    whole = len(picked) == factor * sampling.size and (picked == np.arange(len(picked)) // factor).all()
+    if whole and len(x.shape) == 4 and axis >= 2 and t.is_float(x):
         factors = {"scale_factor_height": factor if axis == 2 else 1, "scale_factor_width": factor if axis == 3 else 1}
         return t.op("upsample_nearest_neighbor", x=x, **factors)
     indices = t.const(picked, "positions")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from workbench.formats.coreml.from_onnx.carrier import numpy_carrier
+from workbench.formats.coreml.from_onnx.carrier import MAX_RANK, numpy_carrier
 from workbench.formats.coreml.from_onnx.table import lowers
 from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
 from workbench.hub import HubNode
@@ -34,6 +35,9 @@ def flatten_25(node: HubNode, t: ProgramTarget) -> Any:
 
 @lowers("Squeeze", since=25)
 def squeeze_25(node: HubNode, t: ProgramTarget) -> Any:
+    if node.rank(node.value(0)) > MAX_RANK:
+        node.constant_or(1, np.empty(0))
+        return reshaped(node, t, t.var(node.value(0)))
     x, rank = t.var(node.value(0)), node.rank(node.value(0))
     ones = [axis for axis, size in enumerate(x.shape) if size == 1]
     axes = [int(axis) % rank for axis in node.require_constant(1)] if node.input(1) is not None else ones
@@ -45,14 +49,38 @@ def unsqueeze_25(node: HubNode, t: ProgramTarget) -> Any:
     rank = node.rank(node.outputs[0])
     axes = sorted(int(axis) % rank for axis in node.require_constant(1).reshape(-1))
     x = t.var(node.value(0))
+    if rank > MAX_RANK:
+        return reshaped(node, t, x)
     return t.op("expand_dims", x=x, axes=axes) if axes else t.op("identity", x=x)
 
 
 @lowers("Transpose", since=25)
 def transpose_25(node: HubNode, t: ProgramTarget) -> Any:
-    x = t.var(node.value(0))
-    perm = node.attr_ints("perm") or tuple(reversed(range(len(x.shape))))
-    return t.op("transpose", x=x, perm=list(perm)) if x.shape else t.op("identity", x=x)
+    x, shape = t.var(node.value(0)), node.shape(node.value(0))
+    perm = node.attr_ints("perm") or tuple(reversed(range(len(shape))))
+    if len(shape) > MAX_RANK:
+        return _transposed_row(t, x, shape, perm)
+    return t.op("transpose", x=x, perm=list(perm)) if shape else t.op("identity", x=x)
+
+
+def _transposed_row(t: ProgramTarget, x: Var, shape: tuple[int, ...], perm: Sequence[int]) -> Var:
+    """A transposition of any rank, of a tensor that is held as a row of its elements.
+
+    Each axis in turn is moved to its place in front of those that come before it: a transposition of rank 4 of what
+    stands before, between, on and behind the axis.
+    """
+    row, order = x, list(range(len(shape)))
+    for place, axis in enumerate(perm):
+        found = order.index(axis)
+        if found == place:
+            continue
+        sizes = [math.prod(shape[a] for a in part) for part in (order[:place], order[place:found], order[found + 1 :])]
+        parts = (sizes[0], sizes[1], shape[axis], sizes[2])
+        if parts[1] > 1 and parts[2] > 1:
+            row = t.op("transpose", x=t.reshape(row, parts), perm=[0, 2, 1, 3])
+        order.insert(place, order.pop(found))
+    row = t.reshape(row, (math.prod(shape),))
+    return t.op("identity", x=x) if row is x else row
 
 
 @lowers("Concat", since=13)
@@ -152,7 +180,7 @@ def tile_13(node: HubNode, t: ProgramTarget) -> Any:
 
 @lowers("DepthToSpace", since=13)
 def depthtospace_13(node: HubNode, t: ProgramTarget) -> Any:
-    """``DCR`` (block before channel) is MIL's ``depth_to_space``, ``CRD`` (channel before block) its ``pixel_shuffle``."""
+    """``DCR`` (block before channel) is MIL's ``depth_to_space``, ``CRD`` (channel first) its ``pixel_shuffle``."""
     x, block = t.var(node.value(0)), node.attr_int("blocksize")
     if node.attr_string("mode") == "CRD":
         return through_float(t, x, lambda value: t.op("pixel_shuffle", x=value, upscale_factor=block))

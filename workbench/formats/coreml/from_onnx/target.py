@@ -11,13 +11,24 @@ import onnx_ir as ir
 from workbench.document import TensorSpec
 from workbench.errors import Refusal
 from workbench.formats.coreml import toolkit
-from workbench.formats.coreml.from_onnx.carrier import carried, carrier, carrier_type, check_shape
+from workbench.formats.coreml.from_onnx.carrier import (
+    carried,
+    carrier,
+    carrier_type,
+    check_filled,
+    check_rank,
+    check_shape,
+    held_shape,
+)
 from workbench.formats.coreml.from_onnx.names import Names
 from workbench.hub import HubNode, constant_of, spec_of
 from workbench.lowering import Refused
 
 Var = Any
 """``coremltools.converters.mil.mil.Var``: one value of the program, with ``shape`` and ``dtype``."""
+
+MOVERS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity"})
+"""Operators that only move elements, and so can be said of tensors of any rank."""
 
 STAMP = "hub"
 """Begins the text that an operation's scope is stamped with; the index of its hub node follows."""
@@ -84,7 +95,7 @@ class ProgramTarget:
             array = constant_of(value)
             if array is None:
                 raise Refused(f"{value.name!r} is not computed before it is used")
-            found = self.const(array, value.name or "const")
+            found = self.const(array.reshape(held_shape(array.shape)), value.name or "const")
             self._vars[value] = found
         return found
 
@@ -115,8 +126,8 @@ class ProgramTarget:
 
     def reshape(self, var: Var, shape: Iterable[int]) -> Var:
         """The value in another shape; itself if it has that already."""
-        sizes = tuple(int(size) for size in shape)
-        check_shape(self._hint, sizes)
+        sizes = held_shape(tuple(int(size) for size in shape))
+        check_filled(self._hint, sizes)
         if tuple(var.shape) == sizes:
             return var
         if not sizes:
@@ -140,9 +151,9 @@ class ProgramTarget:
         for value in (*node.inputs, *node.outputs):
             if value is not None and value.name:
                 carrier(node.dtype(value))
-        for value in node.outputs:
-            if value.name:
-                check_shape(value.name, node.shape(value))
+                check_filled(value.name, node.shape(value))
+                if node.operator not in MOVERS:
+                    check_rank(value.name, node.shape(value))
         if any(value is not None and node.dtype(value) == "float64" for value in (*node.inputs, *node.outputs)):
             node.approximate("float64 is computed in float32: relative 2⁻²⁴ for each operation")
 
@@ -266,7 +277,7 @@ class ProgramTarget:
 
     def _check(self, node: HubNode, value: ir.Value, result: Any) -> None:
         """The result has to be what the hub says; anything else is a defect of the lowering."""
-        expected = (node.shape(value), carrier(node.dtype(value)))
+        expected = (held_shape(node.shape(value)), carrier(node.dtype(value)))
         found = (tuple(result.shape), self.kind(result))
         if found != expected:
             raise Refused(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from workbench.formats.coreml.from_onnx.carrier import NARROW, carrier
+from workbench.formats.coreml.from_onnx.narrow import wrapped
 from workbench.formats.coreml.from_onnx.table import lowers
 from workbench.formats.coreml.from_onnx.target import ProgramTarget
 from workbench.hub import HubNode
@@ -138,12 +139,7 @@ def convert(node: HubNode, t: ProgramTarget) -> Any:
     if result not in NARROW or source == "bool" or _includes(result, source):
         wanted = carrier(result)
         return t.op("identity", x=x) if t.kind(x) == wanted else t.cast(x, wanted)
-    whole = t.cast(x, "int32")
-    low, high = NARROW[result]
-    span = high - low + 1
-    shifted = t.op("sub", x=whole, y=np.int32(low))
-    wrapped = t.op("mod", x=shifted, y=np.int32(span))
-    return t.op("add", x=wrapped, y=np.int32(low))
+    return wrapped(t, t.cast(x, "int32"), result)
 
 
 def _includes(wide: str, narrow: str) -> bool:
