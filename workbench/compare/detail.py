@@ -45,7 +45,7 @@ class Detail:
         title: of the row; ``mode``: ``accumulated`` or ``isolated``.
         shape: of both arrays; ``dtypes`` of the reference and the target.
         statistics: of the reference, the target and their difference (target - reference).
-        edges: [bins + 1] float64, shared by the two histograms; ``reference_counts`` and ``target_counts`` [bins] int64.
+        edges: [bins + 1] float64, of both histograms; ``reference_counts`` and ``target_counts`` [bins] int64.
         difference_edges, difference_counts: the histogram of the difference.
         density: [cells, cells] int64, how many elements lie in each cell of the scatter of target (rows, upwards)
             over reference (columns); ``density_edges`` [cells + 1] float64 for both axes.
@@ -79,10 +79,11 @@ def summarize(reference: Array, target: Array, *, title: str = "", mode: str = "
     both = np.isfinite(x) & np.isfinite(y)
     with np.errstate(invalid="ignore", over="ignore"):
         difference = y - x
-    edges = _edges(np.concatenate([x[both], y[both]]), BINS)
-    cells = _edges(np.concatenate([x[both], y[both]]), min(CELLS, max(2, x.size)))
+    bins = max(8, min(BINS, int(2 * math.sqrt(x.size))))  # few elements in many bins show nothing
+    edges = _edges(np.concatenate([x[both], y[both]]), bins)
+    cells = _edges(np.concatenate([x[both], y[both]]), max(16, min(CELLS, int(4 * math.sqrt(x.size)))))
     finite = difference[both]
-    difference_edges = _edges(finite, BINS)
+    difference_edges = _edges(finite, bins)
     density, _, _ = np.histogram2d(y[both], x[both], bins=(cells, cells))
     return Detail(
         title=title,

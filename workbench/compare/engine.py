@@ -1,9 +1,9 @@
-"""Both models in lockstep: a few nodes of the target at a time, and as much of the reference as they are compared with.
+"""Both models in lockstep: a few nodes of the target at a time, and of the reference what they are compared with.
 
-The target runs twice. *Accumulated*: from its own inputs. *Isolated*: whatever is matched is replaced by the reference's
-tensor, so a layer is fed what it should have been fed, and what differs behind it is its own doing. A tensor is reduced
-to its metrics as soon as it exists and freed after its last use; a session lives for one segment. So the memory needed
-is that of the tensors alive at one moment, however deep the models are and however many samples there are.
+The target runs twice. *Accumulated*: from its own inputs. *Isolated*: whatever is matched is replaced by the
+reference's tensor, so a layer is fed what it should have been fed, and what differs behind it is its own doing. A
+tensor is reduced to its metrics as soon as it exists and freed after its last use; a session lives for one segment. So
+the memory needed is that of the tensors alive at one moment, however deep the models are and however many the samples.
 """
 
 from __future__ import annotations

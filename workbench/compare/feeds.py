@@ -151,10 +151,10 @@ def _fitted(value: Any, model: Model, name: str) -> Any:
         cast = array.astype(spec.dtype)
         same_kind = array.dtype.kind == cast.dtype.kind == "f"
         array = cast if same_kind or np.array_equal(cast.astype(array.dtype), array) else array
-    if spec.is_static and spec.shape is not None and array.size == np.prod(spec.shape, dtype=np.int64):
-        squeezed = [size for size in array.shape if size != 1]
-        if array.shape != spec.shape and squeezed == [size for size in spec.shape if size != 1]:
-            array = array.reshape([int(size) for size in spec.shape if isinstance(size, int)])
+    if spec.is_static and spec.shape is not None and array.shape != spec.shape:
+        sizes = [size for size in spec.shape if isinstance(size, int)]
+        if [size for size in array.shape if size != 1] == [size for size in sizes if size != 1]:
+            array = array.reshape(sizes)
     return array
 
 

@@ -64,7 +64,10 @@ def in_place_of(pair: Pair, reference: Any, dtype: np.dtype[Any] | None, dims: S
         if shape is None or len(shape) != len(pair.target_perm):
             return None
         found = x.reshape(shape).transpose(np.argsort(pair.target_perm))
-    return None if found is None else np.ascontiguousarray(found, dtype=dtype).reshape(found.shape)
+    if found is None:
+        return None
+    placed: Array = np.asarray(found, dtype=dtype, order="C")
+    return placed
 
 
 def _holds(kind: str, given: str) -> bool:
@@ -95,7 +98,8 @@ def _permuted(array: Array, perm: tuple[int, ...] | None) -> Array:
         return array
     if len(perm) != array.ndim:
         raise Misfit(f"rank {array.ndim}, the record of the conversion speaks of rank {len(perm)}")
-    return array.transpose(perm)
+    permuted: Array = array.transpose(perm)
+    return permuted
 
 
 def _kind(dtype: np.dtype[Any]) -> str:

@@ -25,7 +25,8 @@ h1 { font-size: 1.3rem; } h2 { font-size: 1.05rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid var(--line); padding: .25rem .5rem; text-align: left; vertical-align: top; }
 td.n { text-align: right; white-space: nowrap; } td { overflow-wrap: anywhere; }
-.failing { color: var(--own); font-weight: 600; } .inherited { color: var(--inherited); } .unmatched, .skipped { color: var(--muted); }
+.failing { color: var(--own); font-weight: 600; } .inherited { color: var(--inherited); }
+.unmatched, .skipped { color: var(--muted); }
 svg { width: 100%; height: auto; } svg text { fill: currentColor; font: 11px system-ui, sans-serif; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; } dd { margin: 0; }
 """
@@ -126,11 +127,11 @@ def _line(row: Row) -> str:
     texts = [row.layer, row.operator, row.tensor, shape]
     place = "" if a is None or not a.max_abs else str(list(a.max_abs_index))
     numbers = [
-        _number(a and a.relative_l2),
-        _number(a and a.sqnr_db, "{:.1f}"),
-        _number(a and a.max_abs),
+        _number(a, "relative_l2"),
+        _number(a, "sqnr_db", "{:.1f}"),
+        _number(a, "max_abs"),
         escape(place),
-        _number(i and i.relative_l2),
+        _number(i, "relative_l2"),
     ]
     kind = "inherited" if row.blame == "inherited" else row.status
     return (
@@ -142,9 +143,10 @@ def _line(row: Row) -> str:
     )
 
 
-def _number(value: float | None, form: str = "{:.2e}") -> str:
-    if value is None:
+def _number(metrics: Metrics | None, name: str, form: str = "{:.2e}") -> str:
+    if metrics is None:
         return ""
+    value = float(getattr(metrics, name))
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
     return form.format(value)

@@ -170,7 +170,7 @@ class Report:
 
     def summary(self) -> str:
         """``95 tensors: 90 ok, 3 failing, 2 unmatched``."""
-        counts = Counter(row.status for row in self.rows)
+        counts = Counter(str(row.status) for row in self.rows)
         order = ("ok", "failing", "unmatched", "skipped")
         text = ", ".join(f"{counts[status]} {status}" for status in order if counts[status])
         return f"{len(self.rows)} tensors: {text or 'none'}"

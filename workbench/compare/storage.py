@@ -49,19 +49,13 @@ def flat(row: Row) -> dict[str, Any]:
 
 def to_json(report: Report) -> str:
     """The whole report; numbers that JSON does not have are the texts ``inf``, ``-inf`` and ``nan``."""
-    fields = {
-        item.name: getattr(report, item.name)
-        for item in dataclasses.fields(report)
-        if item.name not in ("rows", "source")
-    }
-    plain = {
-        name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value for name, value in fields.items()
-    }  # type: ignore[arg-type]
     content = {
         "kind": KIND,
         "version": VERSION,
         "ok": report.ok,
-        **plain,
+        **{name: getattr(report, name) for name in ("mode", "samples", "feeds", "relation")},
+        "reference": dataclasses.asdict(report.reference),
+        "target": dataclasses.asdict(report.target),
         "rows": [dataclasses.asdict(row) for row in report.rows],
     }
     return json.dumps(_encoded(content), ensure_ascii=False, allow_nan=False, indent=1)

@@ -24,23 +24,27 @@ class Kind(str, Enum):
         return self.value
 
 
-EXACT = frozenset(
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+EXACT = _names(
     """Abs And ArgMax ArgMin BitwiseAnd BitwiseNot BitwiseOr BitwiseXor BitShift Cast CastLike Ceil CenterCropPad Clip
     Col2Im Compress Concat ConcatFromSequence Constant ConstantOfShape DepthToSpace Dropout Equal Expand EyeLike
     Flatten Floor Gather GatherElements GatherND GlobalMaxPool Greater GreaterOrEqual Hardmax Identity IsInf IsNaN Less
     LessOrEqual Max MaxPool MaxUnpool Min Neg NonMaxSuppression NonZero Not OneHot Or Pad Range ReduceMax ReduceMin
     Relu Reshape ReverseSequence Round ScatterElements ScatterND SequenceAt SequenceConstruct Shape Sign Size Slice
     SpaceToDepth Split SplitToSequence Squeeze StringConcat StringSplit Tile TopK Transpose Trilu Unique Unsqueeze
-    Where Xor""".split()
+    Where Xor"""
 )
-ROUNDING = frozenset(
+ROUNDING = _names(
     """Acos Acosh Add Asin Asinh Atan Atanh BatchNormalization Celu Cos Cosh DequantizeLinear Div Elu Erf Exp Gelu
     HardSigmoid HardSwish LeakyRelu Log Mean Mish Mod Mul PRelu Pow QuantizeLinear Reciprocal Selu Shrink Sigmoid Sin
-    Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh ThresholdedRelu""".split()
+    Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh ThresholdedRelu"""
 )
-SUMS = frozenset(
+SUMS = _names(
     """Add AveragePool BatchNormalization Conv Gemm GlobalAveragePool GroupNormalization InstanceNormalization
-    LayerNormalization MatMul Mean MeanVarianceNormalization ReduceMean ReduceSum Sub Sum""".split()
+    LayerNormalization MatMul Mean MeanVarianceNormalization ReduceMean ReduceSum Sub Sum"""
 )
 """Operators whose addends can cancel: the absolute error stays while the signal vanishes."""
 

@@ -1,0 +1,80 @@
+"""Colours for light and dark pages; figures are transparent and take the page's background."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workbench.errors import OptionError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours, each readable on the page and told apart by people who see red and green alike."""
+
+    text: str
+    grid: str
+    reference: str
+    target: str
+    own: str
+    inherited: str
+    density: str
+    """Name of matplotlib's colour map for counts."""
+
+
+_THEMES = {
+    "light": Theme("#222222", "#d8d8d8", "#1f6fb4", "#d9730d", "#c01f2e", "#b8860b", "viridis_r"),
+    "dark": Theme("#e4e4e4", "#4a4a4a", "#6cb2f0", "#f5a45c", "#ff6b74", "#e8c35a", "viridis"),
+}
+
+
+def theme_named(name: str) -> Theme:
+    """The colours for ``"light"`` or ``"dark"`` pages.
+
+    Raises:
+        OptionError: there is no such theme.
+    """
+    if name not in _THEMES:
+        raise OptionError(f"unknown theme {name!r}; there are {', '.join(_THEMES)}.")
+    return _THEMES[name]
+
+
+def new_figure(theme: Theme, width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """A transparent figure, in inches, that knows nothing of pyplot; its axes side by side."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = [figure.add_subplot(1, columns, column + 1) for column in range(columns)]
+    for axis in axes:
+        axis.patch.set_alpha(0)
+        axis.tick_params(colors=theme.text, labelsize=9)
+        axis.grid(True, color=theme.grid, linewidth=0.6)
+        axis.set_axisbelow(True)
+        for name, spine in axis.spines.items():
+            spine.set_color(theme.grid)
+            spine.set_visible(name in ("left", "bottom"))
+    return figure, axes
+
+
+def label(axis: Axes, theme: Theme, *, title: str = "", x: str = "", y: str = "") -> None:
+    """Title and axis labels in the theme's colour; texts are shown as they are (a ``$`` begins no formula)."""
+    for setter, text in ((axis.set_title, title), (axis.set_xlabel, x), (axis.set_ylabel, y)):
+        setter(text.replace("$", r"\$"), color=theme.text, fontsize=10)
+
+
+def legend(axis: Axes, theme: Theme) -> None:
+    """A frameless legend in the theme's colour."""
+    axis.legend(loc="upper right", frameon=False, labelcolor=theme.text, fontsize=9)
+
+
+def shorten(text: str, length: int = 28) -> str:
+    """The text with its middle left out if it is longer."""
+    if len(text) <= length:
+        return text
+    head = (length - 1) // 2
+    return f"{text[:head]}…{text[-(length - 1 - head) :]}"
