@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from workbench.document import Document, Progress
-from workbench.errors import ModelError
+from workbench.errors import ModelError, OptionError
 from workbench.formats.base import Draft, Format, Options, Source
 from workbench.hub import Specialized
+
+
+@dataclass(frozen=True, kw_only=True)
+class NnefOptions(Options):
+    """Options of a conversion to NNEF.
+
+    Attributes:
+        dialect: whose rules the text keeps to; ``khronos`` is the standard with its 121 operations.
+    """
+
+    dialect: str = "khronos"
+
+    def __post_init__(self) -> None:
+        if self.dialect != "khronos":
+            raise OptionError(f"dialect={self.dialect!r}: this version of the workbench writes the dialect 'khronos' only.")
 
 
 class NnefFormat(Format):
@@ -17,7 +33,7 @@ class NnefFormat(Format):
     name: ClassVar[str] = "nnef"
     title: ClassVar[str] = "NNEF"
     suffixes: ClassVar[tuple[str, ...]] = (".nnef", ".nnef.tgz", ".tgz", ".tar.gz", ".tar", ".zip")
-    options: ClassVar[type[Options]] = Options
+    options: ClassVar[type[Options]] = NnefOptions
     static_shapes: ClassVar[bool] = True
 
     def claims(self, path: Path) -> bool:

@@ -1,0 +1,389 @@
+"""What ``from_onnx`` lowerings emit into: flat NNEF operations with shapes checked as they are made.
+
+Tensors are named at the end, so that a lowering need not care. Constants become a literal where one number is enough
+and a variable otherwise; weights are passed through as they lie (memory-mapped ones stay so).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from workbench.formats.nnef.binding import Mismatch, bind, standard_operations
+from workbench.formats.nnef.graph import NnefOperation, TensorRef, Value
+from workbench.formats.nnef.labels import Names
+from workbench.formats.nnef.shapes import result_shapes
+from workbench.formats.nnef.syntax import ArrayOf, TensorOf
+from workbench.hub import HubNode, dtype_name
+from workbench.lowering import Refused, Table
+
+Lowering = Callable[[HubNode, "Builder"], Any]
+TABLE: Table[Lowering] = Table("onnx", "nnef")
+
+KINDS = {
+    **dict.fromkeys(("float16", "float32", "float64"), "scalar"),
+    **dict.fromkeys(("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"), "integer"),
+    "bool": "logical",
+}
+EXACT_INTEGERS = "integers are computed as scalars: exact up to 2^24 in magnitude"
+
+
+def kind_of(dtype: str, what: str = "a tensor") -> str:
+    """``scalar``, ``integer`` or ``logical`` for numpy's dtype name; refused if NNEF has no such type."""
+    if dtype not in KINDS:
+        raise Refused(f"{what} is {dtype}, NNEF has scalar, integer and logical tensors only")
+    return KINDS[dtype]
+
+
+@dataclass(eq=False)
+class Tensor:
+    """A tensor of the graph under construction. ``data`` is set for constants."""
+
+    kind: str
+    shape: tuple[int, ...]
+    data: ir.TensorProtocol | None = None
+    hint: str = ""
+    name: str = ""
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def array(self) -> NDArray[Any] | None:
+        """The constant's array, or ``None``."""
+        return None if self.data is None else self.data.numpy()
+
+
+@dataclass(eq=False)
+class Emitted:
+    """One operation under construction: arguments hold :class:`Tensor` where the finished one holds names."""
+
+    name: str
+    arguments: dict[str, Any]
+    results: dict[str, Any]
+    dtype: str | None
+    layers: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class Finished:
+    """The finished operations with what is known of their tensors."""
+
+    operations: list[NnefOperation]
+    layers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    variables: dict[str, ir.TensorProtocol] = field(default_factory=dict)
+
+
+class Builder:
+    """Emits operations. See :class:`workbench.hub.Target` for what the engine calls.
+
+    Args:
+        scalar: numpy's name of the dtype of the graph's floating-point tensors.
+    """
+
+    def __init__(self, scalar: str) -> None:
+        self.scalar_dtype = scalar
+        self.inputs: list[tuple[ir.Value, Tensor]] = []
+        self.values: dict[ir.Value, Tensor] = {}
+        self.emitted: list[Emitted] = []
+        self._views: dict[tuple[int, str], Tensor] = {}
+        self._node: HubNode | None = None
+
+    # -- what lowerings use -------------------------------------------------------------------------------------
+
+    def tensor(self, value: ir.Value) -> Tensor:
+        """The tensor that stands for a hub value."""
+        found = self.values.get(value)
+        if found is None:
+            data = value.const_value
+            if data is None:
+                raise Refused(f"the tensor {value.name!r} comes from outside of the graph")
+            dtype = dtype_name(data.dtype)
+            kind = kind_of(dtype, f"the constant {value.name!r}")
+            if kind == "scalar" and dtype != self.scalar_dtype:
+                raise Refused(f"the constant {value.name!r} is {dtype} in a graph of {self.scalar_dtype}")
+            found = Tensor(kind, tuple(int(d) for d in data.shape.numpy()), data, hint=value.name or "")
+            self.values[value] = found
+        return found
+
+    def const(self, array: Any, kind: str = "scalar") -> Tensor:
+        """A constant; ``array`` is converted to the dtype that ``kind`` has here."""
+        dtype = {"integer": "int64", "logical": "bool"}.get(kind, self.scalar_dtype)
+        data = np.asarray(array).astype(dtype)
+        return Tensor(kind, data.shape, ir.Tensor(data), hint="constant")
+
+    def number(self, value: float) -> Tensor:
+        """A scalar constant of rank 0, which is written as a literal."""
+        return self.const(value)
+
+    def op(self, name: str, *tensors: Tensor | Sequence[Tensor], dtype: str | None = None, **attributes: Any) -> Tensor:
+        """Emit an operation with one result: its tensors in the order of the declaration, its attributes by name.
+
+        Raises:
+            Refused: the arguments do not fit the operation (which tells of a case the lowering did not think of).
+        """
+        result = self.ops(name, *tensors, dtype=dtype, **attributes)
+        assert isinstance(result, Tensor), name
+        return result
+
+    def ops(
+        self,
+        name: str,
+        *tensors: Tensor | Sequence[Tensor],
+        dtype: str | None = None,
+        count: int = 0,
+        **attributes: Any,
+    ) -> Any:
+        """Emit an operation; its result, the tuple of its results, or the list of ``count`` for an array."""
+        declaration = standard_operations()[name]
+        wanted = [p.name for p in declaration.parameters if "tensor" in str(p.type)]
+        given: dict[str, Any] = dict(zip(wanted, tensors, strict=False))
+        given.update({key: self._plain(value) for key, value in attributes.items()})
+        known: dict[str, Tensor] = {}
+        named = {key: self._named(value, known) for key, value in given.items()}
+        kinds = {key: tensor.kind for key, tensor in known.items()}
+        try:
+            bound, resolved = bind(declaration, list(named.items()), dtype, kinds)
+            results = {
+                result.name: [TensorRef(f"@{result.name}{i}") for i in range(count)]
+                if isinstance(result.type, ArrayOf)
+                else TensorRef(f"@{result.name}")
+                for result in declaration.results
+            }
+            probe = NnefOperation(name, bound, results, resolved)
+            shapes = result_shapes(probe, {key: tensor.shape for key, tensor in known.items()})
+        except Mismatch as mismatch:
+            raise Refused(f"the operation {name} does not take these arguments: {mismatch}") from mismatch
+        made: dict[str, Any] = {}
+        for result in declaration.results:
+            kind = result.type.item if isinstance(result.type, ArrayOf) else result.type
+            assert isinstance(kind, TensorOf), name
+            type_name = (resolved if kind.dtype == "?" else kind.dtype) or "scalar"
+            made[result.name] = self._map(results[result.name], lambda ref: Tensor(type_name, shapes[ref.name], hint=name))
+        arguments = {key: self._map(value, lambda ref: known[ref.name]) for key, value in bound.items()}
+        layers = self._node.layers if self._node is not None else ()
+        self.emitted.append(Emitted(name, arguments, made, resolved, layers))
+        values = tuple(made.values())
+        return values[0] if len(values) == 1 else values
+
+    def _plain(self, value: Any) -> Any:
+        """Attributes as the finished operation holds them: no numpy numbers, lists for arrays."""
+        if isinstance(value, np.generic):
+            return self._plain(value.item())
+        if isinstance(value, np.ndarray):
+            return value.tolist()
+        if isinstance(value, list):
+            return [self._plain(item) for item in value]
+        if isinstance(value, tuple):
+            return tuple(self._plain(item) for item in value)
+        if isinstance(value, float) and self.scalar_dtype != "float64":
+            return shortest(value)
+        return value
+
+    def _named(self, value: Any, known: dict[str, Tensor]) -> Value:
+        """Tensors as references under provisional names; numbers of rank 0 as literals."""
+        if isinstance(value, Tensor):
+            literal = self._literal(value)
+            if literal is not None:
+                return literal
+            name = f"#{len(known)}"
+            known[name] = value
+            return TensorRef(name)
+        if isinstance(value, list) and value and isinstance(value[0], Tensor):
+            return [self._named(item, known) for item in value]
+        return value
+
+    def _literal(self, tensor: Tensor) -> Value | None:
+        if tensor.rank or tensor.data is None:
+            return None
+        value = tensor.data.numpy().item()
+        if isinstance(value, float):
+            return self._plain(value) if np.isfinite(value) else None
+        return value
+
+    @staticmethod
+    def _map(value: Any, function: Callable[[TensorRef], Any]) -> Any:
+        if isinstance(value, TensorRef):
+            return function(value)
+        if isinstance(value, list):
+            return [Builder._map(item, function) for item in value]
+        return value
+
+    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        """The tensor in another shape; constants are reshaped at once."""
+        if tuple(shape) == x.shape:
+            return x
+        if x.array is not None:
+            return self._moved(x, x.array.reshape(tuple(shape)))
+        missing = [axis for axis, extent in enumerate(shape) if extent == 1]
+        if len(shape) > x.rank and x.shape == tuple(extent for extent in shape if extent != 1) and missing:
+            return self.op("unsqueeze", x, axes=missing)
+        return self.op("reshape", x, shape=list(shape))
+
+    def transpose(self, x: Tensor, axes: Sequence[int]) -> Tensor:
+        """The tensor with its axes permuted; constants are permuted at once."""
+        if list(axes) == list(range(x.rank)):
+            return x
+        if x.array is not None:
+            return self._moved(x, x.array.transpose(tuple(axes)))
+        return self.op("transpose", x, axes=list(axes))
+
+    def _moved(self, x: Tensor, array: NDArray[Any]) -> Tensor:
+        name = x.data.name if x.data is not None else None
+        return Tensor(x.kind, array.shape, ir.Tensor(array, name=name), hint=x.hint)
+
+    def with_rank(self, x: Tensor, rank: int) -> Tensor:
+        """Prepend axes of extent 1: ONNX aligns shapes on the right, NNEF on the left."""
+        return self.reshape(x, (*[1] * (rank - x.rank), *x.shape))
+
+    def aligned(self, *tensors: Tensor) -> list[Tensor]:
+        """The tensors with equal ranks; constants of one element become literals where another tensor has the rank."""
+        rank = max(tensor.rank for tensor in tensors)
+        carried = max((tensor.rank for tensor in tensors if not self._is_one(tensor)), default=-1)
+        return [
+            self.reshape(tensor, ()) if self._is_one(tensor) and carried == rank else self.with_rank(tensor, rank)
+            for tensor in tensors
+        ]
+
+    @staticmethod
+    def _is_one(tensor: Tensor) -> bool:
+        if tensor.data is None or tensor.data.size != 1:
+            return False
+        return bool(np.isfinite(tensor.data.numpy().astype(np.float64)).all())
+
+    def scalar(self, x: Tensor) -> Tensor:
+        """The tensor as scalar (integers are exact up to 2^24 in float32)."""
+        return self._as("scalar", x)
+
+    def integer(self, x: Tensor) -> Tensor:
+        """The tensor as integer; scalars are truncated."""
+        return self._as("integer", x)
+
+    def logical(self, x: Tensor) -> Tensor:
+        """Whether the tensor is not zero."""
+        if x.kind == "logical":
+            return x
+        if x.array is not None:
+            return self.const(x.array != 0, "logical")
+        return self.op("ne", self.scalar(x), self.number(0.0))
+
+    def _as(self, kind: str, x: Tensor) -> Tensor:
+        if x.kind == kind:
+            return x
+        if x.array is not None:
+            converted = self.const(x.array, kind)
+            if kind == "scalar" and not np.array_equal(converted.array, x.array):  # type: ignore[arg-type]
+                raise Refused(f"the constant integers {x.hint!r} are too large to be computed with as scalars")
+            converted.hint = x.hint
+            return converted
+        key = (id(x), kind)
+        if key not in self._views:
+            self._views[key] = self.op("cast", x, dtype=kind)
+        return self._views[key]
+
+    def like(self, x: Tensor, value: ir.Value) -> Tensor:
+        """The tensor in the kind that the hub value has."""
+        kind = kind_of(dtype_name(value.dtype))
+        return self.logical(x) if kind == "logical" else self._as(kind, x)
+
+    # -- what the engine uses -----------------------------------------------------------------------------------
+
+    def begin(self, node: HubNode) -> None:
+        """The node's operations follow."""
+        self._node = node
+
+    def bind(self, node: HubNode, results: Sequence[Any]) -> None:
+        """The tensors stand for the node's outputs; a shape that differs is refused."""
+        for value, tensor in zip(node.outputs, results, strict=False):
+            if not value.name:
+                continue
+            if tensor is None:
+                if value.uses() or value.is_graph_output():
+                    raise Refused(f"the output {value.name!r} has no counterpart")
+                continue
+            shape = tuple(int(dim) for dim in value.shape or ())  # type: ignore[arg-type]  # static, checked before
+            if tensor.shape != shape:
+                raise Refused(f"{value.name!r} would have the shape {list(tensor.shape)}, not {list(shape)}")
+            if not tensor.name:
+                tensor.hint = value.name or tensor.hint
+            self.values[value] = tensor
+
+    def stand_in(self, node: HubNode) -> None:
+        """Outputs of a refused node, so that those after it can be planned."""
+        for value in node.outputs:
+            if value.name:
+                kind = KINDS.get(dtype_name(value.dtype), "scalar")
+                known = value.shape is not None and all(isinstance(dim, int) for dim in value.shape)
+                shape = tuple(int(dim) for dim in value.shape) if known and value.shape is not None else ()  # type: ignore[arg-type]
+                self.values[value] = Tensor(kind, shape, hint=value.name)
+
+    def add_input(self, value: ir.Value, dtype: str, shape: tuple[int, ...]) -> None:
+        """Declare an input of the graph."""
+        tensor = Tensor(kind_of(dtype, f"the input {value.name!r}"), shape, hint=value.name or "")
+        self.inputs.append((value, tensor))
+        self.values[value] = tensor
+
+    def finish(self, outputs: Sequence[Tensor]) -> tuple[Finished, Names]:
+        """Name the tensors, declare inputs and variables, drop what no output needs."""
+        emitted = self._live(outputs)
+        names, finished = Names(), Finished([])
+        for _, tensor in self.inputs:
+            tensor.name = names.identifier(tensor.hint)
+            shape = {"shape": list(tensor.shape)}
+            finished.operations.append(NnefOperation("external", shape, {"output": TensorRef(tensor.name)}, tensor.kind))
+        for tensor in outputs:
+            tensor.name = tensor.name or names.identifier(tensor.hint)
+        constants = [t for op in emitted for t in _tensors(op.arguments)] + list(outputs)
+        for tensor in dict.fromkeys(tensor for tensor in constants if tensor.data is not None):
+            tensor.name = tensor.name or names.identifier(tensor.hint)
+            assert tensor.data is not None
+            label = names.label(tensor.data.name or tensor.hint or tensor.name)
+            finished.variables[label] = tensor.data
+            arguments = {"shape": list(tensor.shape), "label": label}
+            finished.operations.append(NnefOperation("variable", arguments, {"output": TensorRef(tensor.name)}, tensor.kind))
+        for operation in emitted:
+            for tensor in _tensors(operation.results):
+                tensor.name = tensor.name or names.identifier(tensor.hint)
+            arguments = {key: _references(value) for key, value in operation.arguments.items()}
+            results = {key: _references(value) for key, value in operation.results.items()}
+            done = NnefOperation(operation.name, arguments, results, operation.dtype)
+            finished.operations.append(done)
+            finished.layers[done.outputs[0]] = operation.layers
+        return finished, names
+
+    def _live(self, outputs: Sequence[Tensor]) -> list[Emitted]:
+        needed = set(outputs)
+        kept: list[Emitted] = []
+        for operation in reversed(self.emitted):
+            if any(tensor in needed for tensor in _tensors(operation.results)):
+                kept.append(operation)
+                needed.update(_tensors(operation.arguments))
+        return kept[::-1]
+
+
+def shortest(value: float) -> float:
+    """The double whose shortest text reads back as the same float32 (0.1 for 0.10000000149…)."""
+    return float(str(np.float32(value))) if np.isfinite(value) else float(value)
+
+
+def _tensors(values: Mapping[str, Any]) -> Iterator[Tensor]:
+    for value in values.values():
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list):
+            yield from (item for item in value if isinstance(item, Tensor))
+
+
+def _references(value: Any) -> Value:
+    if isinstance(value, Tensor):
+        return TensorRef(value.name)
+    if isinstance(value, list):
+        return [_references(item) for item in value]
+    return value
+

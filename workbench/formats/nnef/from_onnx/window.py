@@ -1,0 +1,196 @@
+"""Convolution and pooling: https://onnx.ai/onnx/operators/. The padding is always written out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from workbench.formats.nnef.from_onnx.builder import TABLE, Builder, Tensor
+from workbench.hub import HubNode
+from workbench.lowering import Refused
+
+Pairs = list[tuple[int, int]]
+
+
+def _pairs(pads: Sequence[int]) -> Pairs:
+    half = len(pads) // 2
+    return [(int(before), int(after)) for before, after in zip(pads[:half], pads[half:], strict=True)]
+
+
+def _list(node: HubNode, name: str, rank: int) -> list[int]:
+    return list(node.attr_ints(name) or (1,) * rank)
+
+
+def _padding(node: HubNode, extents: Sequence[int], window: Sequence[int], stride: Sequence[int]) -> Pairs:
+    """The explicit padding of a window (``auto_pad`` resolved)."""
+    mode, pads = node.attr_string("auto_pad") or "NOTSET", node.attr_ints("pads")
+    if mode == "NOTSET":
+        return _pairs(pads or (0,) * (2 * len(extents)))
+    if mode == "VALID":
+        return [(0, 0)] * len(extents)
+    pairs = []
+    for extent, size, step in zip(extents, window, stride, strict=True):
+        total = max((-(-extent // step) - 1) * step + size - extent, 0)
+        small, large = total // 2, total - total // 2
+        pairs.append((small, large) if mode == "SAME_UPPER" else (large, small))
+    return pairs
+
+
+def _bias(node: HubNode, b: Builder, index: int) -> list[Tensor]:
+    """The bias as ``[1, channels]``, or nothing."""
+    value = node.input(index)
+    if value is None:
+        return []
+    bias = b.tensor(value)
+    return [b.reshape(bias, (1, bias.shape[0]))]
+
+
+@TABLE.lowers("Conv")
+def conv_22(node: HubNode, b: Builder) -> Tensor:
+    """Cross-correlation over 1 to 3 (or more) spatial axes."""
+    x, filter = b.tensor(node.value(0)), b.tensor(node.value(1))
+    rank = x.rank - 2
+    stride, dilation = _list(node, "strides", rank), _list(node, "dilations", rank)
+    node.ignore("kernel_shape")  # repeated in the filter's shape
+    window = [(k - 1) * d + 1 for k, d in zip(filter.shape[2:], dilation, strict=True)]
+    return b.op(
+        "conv",
+        x,
+        filter,
+        *_bias(node, b, 2),
+        padding=_padding(node, x.shape[2:], window, stride),
+        stride=stride,
+        dilation=dilation,
+        groups=node.attr_int("group"),
+    )
+
+
+@TABLE.lowers("ConvTranspose")
+def convtranspose_22(node: HubNode, b: Builder) -> Tensor:
+    """The transpose of Conv; the output's shape decides what is cut off."""
+    x, filter = b.tensor(node.value(0)), b.tensor(node.value(1))
+    rank = x.rank - 2
+    stride, dilation = _list(node, "strides", rank), _list(node, "dilations", rank)
+    mode, pads = node.attr_string("auto_pad") or "NOTSET", node.attr_ints("pads")
+    extra = node.attr_ints("output_padding") or (0,) * rank
+    given = node.attr_ints("output_shape")
+    node.ignore("kernel_shape")
+    shape = node.shape(node.outputs[0])
+    full = [
+        (i - 1) * s + (k - 1) * d + 1
+        for i, s, k, d in zip(x.shape[2:], stride, filter.shape[2:], dilation, strict=True)
+    ]
+    if mode == "NOTSET" and given is None:
+        padding = _pairs(pads or (0,) * (2 * rank))
+    else:
+        padding = []
+        for extent, more, wanted in zip(full, extra, shape[2:], strict=True):
+            total = max(extent + more - wanted, 0)
+            small, large = total // 2, total - total // 2
+            padding.append((large, small) if mode == "SAME_LOWER" or (given and mode == "NOTSET") else (small, large))
+    exact = all(e - p - q == w for e, (p, q), w in zip(full, padding, shape[2:], strict=True))
+    return b.op(
+        "deconv",
+        x,
+        filter,
+        *_bias(node, b, 2),
+        padding=padding,
+        stride=stride,
+        dilation=dilation,
+        output_shape=[] if exact else list(shape),
+        groups=node.attr_int("group"),
+    )
+
+
+class _Pool:
+    """The window of a pooling operator, in NNEF's lists with batch and channels in front."""
+
+    def __init__(self, node: HubNode, b: Builder) -> None:
+        self.x = b.tensor(node.value(0))
+        rank = self.x.rank - 2
+        self.size = list(node.attr_ints("kernel_shape") or ())
+        self.stride = _list(node, "strides", rank)
+        self.dilation = _list(node, "dilations", rank)
+        node.attr_int("ceil_mode")  # repeated in the output's shape
+        window = [(k - 1) * d + 1 for k, d in zip(self.size, self.dilation, strict=True)]
+        self.padding = _padding(node, self.x.shape[2:], window, self.stride)
+        self.beyond = [  # how far the last window reaches over the padded input, where the extents are rounded up
+            max((o - 1) * s + w - (i + p + q), 0)
+            for o, s, w, i, (p, q) in zip(
+                node.shape(node.outputs[0])[2:], self.stride, window, self.x.shape[2:], self.padding, strict=True
+            )
+        ]
+
+    def emit(self, b: Builder, name: str, x: Tensor, padding: Pairs, border: str) -> Tensor:
+        """The operation over ``x`` with the given padding of the spatial axes."""
+        return b.op(
+            name,
+            x,
+            size=[1, 1, *self.size],
+            border=border,
+            padding=[(0, 0), (0, 0), *padding],
+            stride=[1, 1, *self.stride],
+            dilation=[1, 1, *self.dilation],
+        )
+
+    @property
+    def extended(self) -> Pairs:
+        """The padding together with what the last window needs."""
+        return [(p, q + more) for (p, q), more in zip(self.padding, self.beyond, strict=True)]
+
+
+@TABLE.lowers("MaxPool")
+def maxpool_22(node: HubNode, b: Builder) -> list[Tensor | None]:
+    """Maxima; the border takes no part."""
+    node.ignore("storage_order")  # of the indices, which are refused if they are used
+    pool = _Pool(node, b)
+    return [pool.emit(b, "max_pool", pool.x, pool.extended, "ignore"), None]
+
+
+@TABLE.lowers("AveragePool")
+def averagepool_22(node: HubNode, b: Builder) -> Tensor:
+    """Means; zeros of the border count if the node says so, what lies beyond the border never does."""
+    pool = _Pool(node, b)
+    included = bool(node.attr_int("count_include_pad"))
+    if not included:
+        return pool.emit(b, "avg_pool", pool.x, pool.extended, "ignore")
+    if not any(pool.beyond):
+        return pool.emit(b, "avg_pool", pool.x, pool.padding, "constant")
+    x = b.op("pad", pool.x, padding=[(0, 0), (0, 0), *pool.padding])
+    return pool.emit(b, "avg_pool", x, [(0, more) for more in pool.beyond], "ignore")
+
+
+@TABLE.lowers("LpPool")
+def lppool_22(node: HubNode, b: Builder) -> Tensor:
+    """``(sum |x|^p)^(1/p)`` over a window, p = 1 or 2."""
+    pool, p = _Pool(node, b), node.attr_int("p")
+    if p not in (1, 2):
+        raise Refused(f"p = {p}, only 1 and 2 are composed")
+    powered = b.op("abs", pool.x) if p == 1 else b.op("mul", pool.x, pool.x)
+    total = pool.emit(b, "box", powered, pool.extended, "constant")
+    return total if p == 1 else b.op("sqrt", total)
+
+
+@TABLE.lowers("GlobalAveragePool")
+def globalaveragepool_22(node: HubNode, b: Builder) -> Tensor:
+    """The mean over all spatial axes."""
+    x = b.tensor(node.value(0))
+    return b.op("mean_reduce", x, axes=list(range(2, x.rank)))
+
+
+@TABLE.lowers("GlobalMaxPool")
+def globalmaxpool_22(node: HubNode, b: Builder) -> Tensor:
+    """The maximum over all spatial axes."""
+    x = b.tensor(node.value(0))
+    return b.op("max_reduce", x, axes=list(range(2, x.rank)))
+
+
+@TABLE.lowers("LRN")
+def lrn_13(node: HubNode, b: Builder) -> Tensor:
+    """Local response normalisation across channels."""
+    x = b.tensor(node.value(0))
+    size = [node.attr_int("size") if axis == 1 else 1 for axis in range(x.rank)]
+    alpha, beta, bias = (node.attr_float(name) for name in ("alpha", "beta", "bias"))
+    return b.op("local_response_normalization", x, size=size, alpha=alpha, beta=beta, bias=bias)
+
+

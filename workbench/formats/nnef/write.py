@@ -1,0 +1,159 @@
+"""Writing NNEF: the hub lowered to flat standard operations, the record of its origin beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from workbench.document import Document, Progress, Provenance, TensorLink
+from workbench.errors import Refusal
+from workbench.formats.base import Draft, Source
+from workbench.formats.nnef.document import NnefDocument, Sidecar
+from workbench.formats.nnef.from_onnx import TABLE, Builder, Tensor
+from workbench.formats.nnef.from_onnx.builder import KINDS, Finished
+from workbench.formats.nnef.graph import NnefGraph
+from workbench.formats.nnef.labels import Names
+from workbench.formats.nnef.printer import print_graph
+from workbench.formats.nnef.read import assemble
+from workbench.hub import Specialized, dtype_name, lower_graph, spec_of
+from workbench.lowering import Outcome, Refused
+
+_MAX_RANK = 8
+_FLOATS = ("float16", "float32", "float64")
+
+
+def lower(hub: Specialized, source: Source, progress: Progress) -> Draft:
+    """Lower a specialised hub graph; every node gets an outcome."""
+    graph = hub.model.graph
+    builder = Builder(_scalar_of(graph))
+    general = _declare(graph, builder, source)
+    outcomes = lower_graph(graph, TABLE, builder, progress, "lowering to NNEF")
+    return NnefDraft(hub, source, builder, outcomes, general)
+
+
+def _scalar_of(graph: ir.Graph) -> str:
+    """The dtype that ``scalar`` stands for: that of most floating-point tensors (others are refused where they occur)."""
+    values = [*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs)]
+    names = [dtype_name(value.dtype) for value in values]
+    return max(_FLOATS[::-1], key=lambda dtype: (names.count(dtype), dtype == "float32"))
+
+
+def _declare(graph: ir.Graph, builder: Builder, source: Source) -> list[Refusal]:
+    """Declare the inputs; returns the refusals of the interface."""
+    refusals = []
+    for value in (*graph.inputs, *graph.outputs):
+        try:
+            _check_interface(value, builder.scalar_dtype)
+        except Refused as refused:
+            where = "input" if value in graph.inputs else "output"
+            refusals.append(Refusal(source.format, "nnef", where, value.name or "", refused.cause, refused.way_out))
+    for value in graph.inputs:
+        spec = spec_of(value)
+        shape = tuple(dim if isinstance(dim, int) else 1 for dim in spec.shape or ())
+        try:
+            builder.add_input(value, spec.dtype, shape)
+        except Refused as refused:
+            refusals.append(Refusal(source.format, "nnef", "input", spec.name, refused.cause, refused.way_out))
+            builder.add_input(value, "float32", shape)
+    return refusals
+
+
+def _check_interface(value: ir.Value, scalar: str) -> None:
+    spec = spec_of(value)
+    if spec.shape is None or not spec.is_static:
+        raise Refused(f"its shape {spec.describe()} depends on values at run time")
+    if 0 in spec.shape:
+        raise Refused(f"its shape {spec.describe()} holds no elements, which NNEF cannot say")
+    if len(spec.shape) > _MAX_RANK:
+        raise Refused(f"its rank is {len(spec.shape)}, NNEF has at most {_MAX_RANK}")
+    if spec.dtype in _FLOATS and spec.dtype != scalar:
+        raise Refused(f"it is {spec.dtype} in a graph of {scalar}, NNEF's scalar has one precision in a graph")
+
+
+class NnefDraft(Draft):
+    """Emitted operations about to become an NNEF model."""
+
+    def __init__(
+        self,
+        hub: Specialized,
+        source: Source,
+        builder: Builder,
+        outcomes: Sequence[Outcome],
+        general: Sequence[Refusal],
+    ) -> None:
+        self.outcomes = outcomes
+        self.general = general
+        self._hub = hub
+        self._source = source
+        self._builder = builder
+
+    def finish(self, progress: Progress) -> Document:
+        progress("writing NNEF", 0.0)
+        graph = self._hub.model.graph
+        builder = self._builder
+        outputs = self._outputs(graph)
+        finished, names = builder.finish(outputs)
+        flat = NnefGraph(
+            Names().identifier(self._source.name.rsplit(".", 1)[0]),
+            tuple(tensor.name for _, tensor in builder.inputs),
+            tuple(tensor.name for tensor in outputs),
+            tuple(finished.operations),
+            {},
+        )
+        record = self._provenance(graph, finished, outputs)
+        sidecar = Sidecar(builder.scalar_dtype, record)
+        variables = finished.variables
+        contents = assemble(
+            print_graph(flat), b"", sidecar.to_json(), lambda label: (variables[label], False), self._source.name
+        )
+        progress("writing NNEF", 1.0)
+        return NnefDocument(contents, f"{self._source.name.rsplit('.', 1)[0]}.nnef")
+
+    def _outputs(self, graph: ir.Graph) -> list[Tensor]:
+        """A tensor of its own for each output, in the type that the output has."""
+        builder = self._builder
+        made = {tensor for operation in builder.emitted for tensor in _results(operation.results)}
+        outputs: list[Tensor] = []
+        for value in graph.outputs:
+            tensor = builder.like(builder.tensor(value), value)
+            if tensor not in made and tensor.data is None or tensor in outputs:
+                tensor = builder.op("copy", tensor)
+            made.update(_results(builder.emitted[-1].results) if builder.emitted else ())
+            tensor.hint = value.name or tensor.hint
+            outputs.append(tensor)
+        return outputs
+
+    def _provenance(self, graph: ir.Graph, finished: Finished, outputs: Sequence[Tensor]) -> Provenance:
+        source = self._source
+        specs = {spec.name: spec for spec in (*source.inputs, *source.outputs)}
+        alive = {name for operation in finished.operations for name in operation.outputs}
+        tensors = {
+            tensor.name: TensorLink(value.name)
+            for value, tensor in self._builder.values.items()
+            if value.name
+            and (value.name in source.tensors or value.name in specs)
+            and tensor.name in alive
+            and tensor.kind == KINDS.get(dtype_name(value.dtype))
+        }
+        return Provenance(
+            source_format=source.format,
+            source_name=source.name,
+            layers=finished.layers,
+            tensors=tensors,
+            inputs={tensor.name: specs[value.name or ""] for value, tensor in self._builder.inputs if value.name in specs},
+            outputs={
+                tensor.name: specs[value.name or ""]
+                for value, tensor in zip(graph.outputs, outputs, strict=True)
+                if value.name in specs
+            },
+            folded=self._hub.folded,
+        )
+
+
+def _results(values: dict[str, object]) -> list[Tensor]:
+    found: list[Tensor] = []
+    for value in values.values():
+        items = value if isinstance(value, list) else [value]
+        found += [item for item in items if isinstance(item, Tensor)]
+    return found
