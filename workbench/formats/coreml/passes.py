@@ -1,9 +1,9 @@
 """The pass pipeline that a lowered program goes through, and what its operations stand for afterwards.
 
-coremltools' passes are run one by one, so that work can be cancelled between them. Chosen are those that keep the meaning of
-a tensor together with its name: every fusion names its result after the tensor that it computes. Left out are passes that
-change a tensor's layout under its name (``reduce_transposes``, ``compose_conv1d``), that trade a division for a less exact
-product (``divide_to_multiply``), and all that our lowerings give nothing to do.
+coremltools' passes are run one by one, so that work can be cancelled between them. Chosen are those that keep the
+meaning of a tensor together with its name: every fusion names its result after the tensor that it computes. Left out
+are passes that change a layout under its name (``reduce_transposes``, ``compose_conv1d``), that trade a division
+for a less exact product (``divide_to_multiply``), and all that our lowerings give nothing to do.
 """
 
 from __future__ import annotations
@@ -126,7 +126,10 @@ class Lineage:
                     yield from self._heirs(consumer, present, seen)
 
 
-def run(program: Any, lineage: Lineage, keep_fp32: Callable[[tuple[str, ...]], bool] | None, progress: Progress) -> None:
+Keeper = Callable[[tuple[str, ...]], bool]
+
+
+def run(program: Any, lineage: Lineage, keep_fp32: Keeper | None, progress: Progress) -> None:
     """Run the pipeline; call it inside a :func:`toolkit.session`.
 
     Args:
@@ -155,7 +158,7 @@ def _step(program: Any, name: str) -> tuple[str, Callable[[], object]]:
     return name.partition("::")[2], lambda: registry[name](program)
 
 
-def _to_float16(program: Any, lineage: Lineage, keep_fp32: Callable[[tuple[str, ...]], bool]) -> None:
+def _to_float16(program: Any, lineage: Lineage, keep_fp32: Keeper) -> None:
     function = program.functions["main"]
     layers = lineage.layers(function)
     lineage.before_float16(function)
@@ -168,7 +171,7 @@ def _to_float16(program: Any, lineage: Lineage, keep_fp32: Callable[[tuple[str, 
 
 
 def _detach_outputs(function: Any) -> None:
-    """An output that is a constant or an input after the passes gets an operation of its own, under the output's name."""
+    """Give an output that is a constant or an input after the passes an operation of its own, under its name."""
     builder = toolkit.mil().Builder
     taken = {id(var) for var in function.inputs.values()}
     outputs = []

@@ -84,9 +84,9 @@ def _quiet() -> Iterator[None]:
 def _clean_builder() -> Iterator[None]:
     """Start the builder's counters and stacks empty, and put back what was there (a session may be inside another)."""
     coremltools()
-    builder = sys.modules["coremltools.converters.mil.mil.builder"]
-    block = sys.modules["coremltools.converters.mil.mil.block"]
-    scope = sys.modules["coremltools.converters.mil.mil.scope"]
+    builder: Any = sys.modules["coremltools.converters.mil.mil.builder"]
+    block: Any = sys.modules["coremltools.converters.mil.mil.block"]
+    scope: Any = sys.modules["coremltools.converters.mil.mil.scope"]
     found = (
         dict(builder.Builder.name_count),
         list(block.BLOCK_STACK),

@@ -15,14 +15,11 @@ from workbench.formats.base import Draft, Source
 from workbench.formats.coreml import passes, toolkit
 from workbench.formats.coreml.from_onnx import TABLE
 from workbench.formats.coreml.from_onnx.carrier import held_shape
-from workbench.formats.coreml.from_onnx.names import identifier
 from workbench.formats.coreml.from_onnx.target import ProgramTarget
 from workbench.formats.coreml.options import CoreMLOptions
-from workbench.formats.coreml.package import write_package
+from workbench.formats.coreml.package import open_package, write_package
+from workbench.formats.coreml.read import PROVENANCE, CoreMLDocument
 from workbench.hub import Specialized, layers_of, lower_graph, spec_of
-
-PROVENANCE = "workbench.provenance"
-"""Key of the record in the description's ``metadata.userDefined``."""
 
 
 def draft(hub: Specialized, source: Source, options: CoreMLOptions, progress: Progress) -> Draft:
@@ -69,11 +66,9 @@ class ProgramDraft(Draft):
         Raises:
             Cancelled: by the progress listener.
         """
-        from workbench.formats.coreml.read import read
-
         folder = Path(tempfile.mkdtemp(prefix="workbench-coreml-"))
         try:
-            package = folder / f"{identifier(self._source.name or 'model')}.mlpackage"
+            package = folder / "model.mlpackage"
             weights = folder / "weights"
             weights.mkdir()
             spec = self._serialize(weights, lambda stage, share: progress(stage, share * 0.8))
@@ -82,7 +77,7 @@ class ProgramDraft(Draft):
             write_package(package, spec, blob if blob.exists() else None)
             shutil.rmtree(weights)
             progress("reading it back", 0.9)
-            document = read(package)
+            document = CoreMLDocument(open_package(package), self._source.name, None)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -78,7 +78,7 @@ def carried(array: Array, what: str) -> Array:
             else f"{what} holds {int(array.min())}, beyond the 32 bits of Core ML's integers"
         )
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite; float64 is declared approximate
-        return np.ascontiguousarray(array.astype(kind, copy=False)).reshape(array.shape)
+        return np.asarray(array.astype(kind, copy=False), order="C")
 
 
 def held_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

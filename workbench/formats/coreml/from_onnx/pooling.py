@@ -1,8 +1,8 @@
 """Pools. MIL: ``pool``; global pools are reductions.
 
-ONNX and MIL round a window count up (``ceil_mode``) by different rules, and ONNX's average counts only the padding that the
-node states. So a window that hangs over the end is made explicit: as padding at the end, and for an average that counts
-padding as a correction by constant factors.
+ONNX and MIL round a window count up (``ceil_mode``) by different rules, and ONNX's average counts only the padding that
+the node states. So a window that hangs over the end is made explicit: as padding at the end, and for an average that
+counts padding as a correction by constant factors.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _counts(node: HubNode, stated: Windows, windows: Windows, included: bool) ->
         starts = np.arange(wanted) * windows.strides[axis] - windows.pads[axis][0]
         places = starts[:, None] + np.arange(windows.kernel[axis]) * windows.dilations[axis]
         counts.append(((places >= -before) & (places < size + after)).sum(axis=1))
-    return functools.reduce(np.multiply.outer, counts).astype(np.float64)
+    return np.asarray(functools.reduce(np.multiply.outer, counts), dtype=np.float64)
 
 
 @lowers("LpPool", since=22)

@@ -1,8 +1,8 @@
 """LSTM, GRU, RNN. MIL: ``recurrent``.
 
-ONNX's data are [steps, batch, features] (``layout`` 0) and its results [steps, directions, batch, hidden]; MIL knows no axis
-of directions. Each direction becomes an operation of its own that runs forward; the reverse one gets its steps reversed and
-gives its results reversed, so that nothing depends on the order in which MIL's ``reverse`` would give them.
+ONNX's data are [steps, batch, features] (``layout`` 0) and its results [steps, directions, batch, hidden]; MIL knows no
+axis of directions. Each direction becomes an operation of its own that runs forward; the reverse one gets its steps
+reversed and gives its results reversed, so that nothing depends on the order in which MIL's ``reverse`` gives them.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _turned(t: ProgramTarget, x: Var, shared: Recurrence, direction: int) -> Var
 def _results(
     node: HubNode, t: ProgramTarget, shared: Recurrence, sequences: list[Var], states: list[list[Var]]
 ) -> list[Var | None]:
-    """Put the directions together: Y [steps, directions, batch, hidden], then the last states [directions, batch, hidden].
+    """Put the directions together: Y [steps, directions, batch, hidden] and last states [directions, batch, hidden].
 
     With ``layout`` 1 the batch comes first in all of them.
     """
@@ -178,7 +178,7 @@ def rnn_22(node: HubNode, t: ProgramTarget) -> Any:
 
 @lowers("GRU", since=22)
 def gru_22(node: HubNode, t: ProgramTarget) -> Any:
-    """Written out step by step: MIL's ``gru`` has one bias a gate and resets after the product only, ONNX has more forms."""
+    """Written out step by step: MIL's ``gru`` has one bias a gate and one place of the reset, ONNX has more forms."""
     shared, after = recurrence(node, t), bool(node.attr_int("linear_before_reset"))
     if shared.x.shape[0] * shared.directions > _MOST_STEPS:
         raise Refused(
@@ -205,7 +205,9 @@ def _gru_steps(node: HubNode, t: ProgramTarget, shared: Recurrence, direction: i
     input_bias, state_bias = _bias(node, direction, 3, hidden)
     gate, new = (_ACTIVATIONS[name] for name in shared.activations[2 * direction : 2 * direction + 2])
     x = _turned(t, shared.x, shared, direction)
-    early = input_bias + (np.concatenate([state_bias[: 2 * hidden], 0 * state_bias[2 * hidden :]]) if after else state_bias)
+    early = input_bias + state_bias
+    if after:  # the new gate's bias of the state goes inside the reset
+        early = np.concatenate([early[: 2 * hidden], input_bias[2 * hidden :]])
     projected = t.op("linear", x=x, weight=weight, bias=early)  # [steps, batch, 3 · hidden]
     gates_weight, new_weight = state_weight[: 2 * hidden], state_weight[2 * hidden :]
     state, states = _initial(node, t, 5, direction, shared), []
