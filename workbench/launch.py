@@ -7,6 +7,7 @@ configuration): a link or a downloaded notebook cannot ask for it.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,9 @@ def command(root: Path, opened: str, *, browser: bool, port: int | None) -> list
         line.append("--no-browser")
     if port is not None:
         line += [f"--port={port}", "--ServerApp.port_retries=0"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        # In a container root is the only user. The server listens on the loopback interface only and asks for its token.
+        line.append("--allow-root")
     return line
 
 

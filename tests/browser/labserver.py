@@ -74,7 +74,7 @@ def _environment(private: Path) -> dict[str, str]:
 
 def _command(port: int, root: Path, overrides: Path) -> list[str]:
     """What `workbench lab` starts on the notebook RUN_ON_OPENING, with the tests' settings on top."""
-    command = [
+    return [
         *launch.command(root, RUN_ON_OPENING, browser=False, port=port),
         # No secret is needed on a port that only this machine reaches and that lives for a test run; and the
         # clean-up requests come without a browser's cookie.
@@ -82,9 +82,6 @@ def _command(port: int, root: Path, overrides: Path) -> list[str]:
         *("--LabApp.extension_manager=readonly", "--LabApp.expose_app_in_browser=True"),
         f"--LabServerApp.app_settings_dir={overrides}",
     ]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        command.append("--allow-root")
-    return command
 
 
 def _wait_until_up(process: subprocess.Popen[bytes], url: str, log: Path, timeout: float) -> None:
