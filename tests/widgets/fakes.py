@@ -5,8 +5,12 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
+from workbench.compare.metrics import measure
 from workbench.document import Layer, Progress, TensorSpec, silent
 from workbench.errors import ConversionError, OptionError, SaveError
 from workbench.plan import Plan, PlanRow, Verdict
@@ -70,4 +74,56 @@ class FakeModel:
             raise SaveError(f"{path} exists; choose another name or pass overwrite=True. Nothing was written.")
         Path(path).write_text(self.format)
         self.saved.append(Path(path))
+        return Path(path)
+
+
+class FakeReport:
+    """A row for each layer of a model; those in ``failing`` are beyond their tolerance."""
+
+    executors = ("onnxruntime", "Core ML translated")
+    feeds = "random, seed 0"
+
+    def __init__(self, model: FakeModel, failing: tuple[int, ...] = ()) -> None:
+        self.rows = tuple(self._row(i, layer, i in failing) for i, layer in enumerate(model.layers))
+        self.seen: list[int] = []
+
+    @staticmethod
+    def _row(index: int, layer: Layer, failing: bool) -> SimpleNamespace:
+        right = np.linspace(-1, 1, 64, dtype=np.float32).reshape(1, 8, 8)
+        error = measure(right, right + np.float32(1e-2 if failing else 1e-6))
+        return SimpleNamespace(
+            index=index,
+            layer=layer.name,
+            layers=(layer.name,),
+            target_layers=(f"op_{index}",),
+            tensor=f"t{index + 1}",
+            target_tensor=f"v{index + 1}",
+            operator=layer.operator,
+            shape=(1, 8, 8),
+            dtype="float32",
+            status="failing" if failing else "ok",
+            reason="makes an error: relative L2" if failing else "",
+            accumulated=error,
+            isolated=error if index % 2 else None,
+            allowance=SimpleNamespace(accumulated=1e-4, isolated=2e-5),
+        )
+
+    @property
+    def ok(self) -> bool:
+        return all(row.status == "ok" for row in self.rows)
+
+    @property
+    def first_failing(self) -> SimpleNamespace | None:
+        return next((row for row in self.rows if row.status == "failing"), None)
+
+    def count(self, status: str) -> int:
+        return sum(row.status == status for row in self.rows)
+
+    def tensors(self, row: SimpleNamespace, *, mode: str = "accumulated") -> tuple[Any, Any]:
+        self.seen.append(row.index)
+        right = np.random.default_rng(row.index).normal(size=row.shape).astype(np.float32)
+        return right, right + np.float32(row.accumulated.max_abs)
+
+    def to_html(self, path: Path) -> Path:
+        Path(path).write_text("<p>report</p>")
         return Path(path)

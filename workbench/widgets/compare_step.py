@@ -12,7 +12,7 @@ from workbench.session import Failure, Session
 from workbench.widgets.base import Panel, row, show, stack
 from workbench.widgets.content import Content, badges, failure_alert, text
 from workbench.widgets.error_profile import ErrorProfile
-from workbench.widgets.figures import figures_of, statistics_of, worst_of
+from workbench.widgets.figures import statistics_of, tensors_of
 from workbench.widgets.inspect_step import index_of
 from workbench.widgets.layer_table import Column, LayerTable
 from workbench.widgets.tensor_view import TensorView
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 TONES = {"ok": "ok", "failing": "bad", "unmatched": "neutral", "skipped": "neutral"}
 COLUMNS = (
     Column("layer", width="2fr"),
-    Column("converted layer", width="2fr"),
-    Column("status", width="0.9fr", tones=TONES),
+    Column("operator", width="1.1fr"),
+    Column("converted layer", width="1.8fr"),
+    Column("status", width="0.8fr", tones=TONES),
     Column("accumulated", kind="number", width="0.9fr"),
-    Column("isolated", kind="number", width="0.9fr"),
+    Column("isolated", kind="number", width="0.8fr"),
     Column("max abs", kind="number", width="0.8fr"),
 )
 METRIC = "relative L2 error"
@@ -40,7 +41,7 @@ class Compare(Panel):
         self.mode = ipywidgets.Dropdown(
             options=("both", "accumulated", "isolated"), description="Mode", layout={"width": "auto"}
         )
-        self.button = ipywidgets.Button(description="Compare", button_style="primary", icon="balance-scale")
+        self.button = ipywidgets.Button(description="Compare", button_style="primary")
         self.verdict = Content()
         self.profile = ErrorProfile()
         self.table = LayerTable(COLUMNS, height=234)
@@ -72,7 +73,7 @@ class Compare(Panel):
         by_layer = {name: place for place, found in reversed(list(enumerate(rows))) for name in found.layers}
         index = by_layer[layer] if isinstance(layer, str) and layer in by_layer else None
         if index is None:
-            index = index_of(layer, [_name(found) for found in rows])
+            index = index_of(layer, [found.layer for found in rows])
         with self.quietly():
             self._select(index)
         self._look(index, self._next_look())
@@ -96,12 +97,17 @@ class Compare(Panel):
         self.verdict.put(*verdict_of(self._report))
         rows = self._report.rows
         self.table.put([_cells(found) for found in rows])
+        allowed = [found.allowance for found in rows]
         self.profile.put(
-            [_name(found) for found in rows],
+            [found.layer for found in rows],
             [None if found.accumulated is None else found.accumulated.relative_l2 for found in rows],
             [None if found.isolated is None else found.isolated.relative_l2 for found in rows],
-            [str(found.status) == "failing" for found in rows],
+            [found.status == "failing" for found in rows],
             metric=METRIC,
+            limits=(
+                [None if allowance is None else allowance.accumulated for allowance in allowed],
+                [None if allowance is None else allowance.isolated for allowance in allowed],
+            ),
         )
 
     # One selection for all views
@@ -130,43 +136,42 @@ class Compare(Panel):
             if number != self._looking:
                 return
             try:
-                detail = report.tensors(found)
-                figures, blocks = figures_of(detail), [worst_of(detail)]
+                figures, tables = tensors_of(report, found)
             except WorkbenchError as error:
-                figures, blocks = {}, [text(str(error), "neutral")]
+                figures, tables = {}, [text(str(error), "neutral")]
             except Exception as error:  # shown in place: this thread has no other way to tell
-                figures, blocks = {}, [failure_alert(Failure("select", error))]
+                figures, tables = {}, [failure_alert(Failure("select", error))]
             if number == self._looking:
                 self.about.put(*statistics_of(found))
                 self.tensors.figures = figures
-                self.details.put(*blocks)
+                self.details.put(*tables)
 
     def static_html(self) -> str:
         return self.verdict.static_html() + self.table.static_html()
 
 
 def verdict_of(report: Report) -> list[dict[str, Any]]:
-    """The outcome in a sentence, and how many rows have which status."""
-    counts: dict[str, int] = {}
-    for found in report.rows:
-        counts[str(found.status)] = counts.get(str(found.status), 0) + 1
-    items = [(f"{counts[status]:,} {status}", tone) for status, tone in TONES.items() if status in counts]
-    sentence = "The converted model computes the same, within tolerance." if report.ok else "Some layers differ."
-    return [badges(*items), text(sentence, "ok" if report.ok else "bad")]
-
-
-def _name(found: Row) -> str:
-    return ", ".join(found.layers) or ", ".join(found.target_layers)
+    """The outcome in a sentence, how many rows have which status, and what made the tensors."""
+    counts = [(f"{report.count(status):,} {status}", tone) for status, tone in TONES.items() if report.count(status)]
+    sentence = "The converted model computes the same, within tolerance."
+    if not report.ok:
+        first = report.first_failing
+        sentence = (
+            "The converted model differs." if first is None else f"{first.operator} {first.layer!r}: {first.reason}"
+        )
+    made = f"Reference run by {report.executors[0]}, converted model by {report.executors[1]}; {report.feeds}."
+    return [badges(*counts), text(sentence, "ok" if report.ok else "bad"), text(made, "neutral")]
 
 
 def _cells(found: Row) -> tuple[Any, ...]:
     accumulated, isolated = found.accumulated, found.isolated
-    shown = accumulated or isolated
+    measured = accumulated or isolated
     return (
-        ", ".join(found.layers),
+        found.layer,
+        found.operator,
         ", ".join(found.target_layers),
-        str(found.status),
+        found.status,
         None if accumulated is None else accumulated.relative_l2,
         None if isolated is None else isolated.relative_l2,
-        None if shown is None else shown.max_abs,
+        None if measured is None else measured.max_abs,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import traitlets
@@ -117,7 +117,7 @@ def _static_alert(block: Block) -> str:
     return f"<p><b>{escape(block['title'])}</b>: {escape(block['text'])}</p>{items}"
 
 
-_STATIC = {
+_STATIC: dict[str, Callable[[Block], str]] = {
     "heading": lambda block: f"<h4>{escape(block['text'])}</h4>",
     "text": lambda block: f"<p>{escape(block['text'])}</p>",
     "badges": lambda block: "<p>" + " · ".join(escape(label) for label, _ in block["items"]) + "</p>",

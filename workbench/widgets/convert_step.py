@@ -92,7 +92,7 @@ class Convert(Panel):
         self.shapes: dict[str, ShapeField] = {}
         self._option_row = row()
         self._shape_row = row()
-        self.button = ipywidgets.Button(description="Convert", button_style="primary", icon="play", disabled=True)
+        self.button = ipywidgets.Button(description="Convert", button_style="primary", disabled=True)
         self.verdict = Content()
         self.table = LayerTable(COLUMNS, label="Plan", height=208)
         self.widget = stack(self.target, self._option_row, self._shape_row, self.verdict, self.table, row(self.button))

@@ -16,8 +16,10 @@ const spoken = value => (value === null || value === undefined ? "none" : typeof
 /** Values that have no place on a logarithmic scale: exact ones lie on its floor, NaN and infinite ones on its top. */
 function scaleOf(data) {
   const usual = [];
-  for (const name of SERIES) for (const value of data[name]) if (typeof value === "number" && value > 0) usual.push(value);
-  if (typeof data.threshold === "number" && data.threshold > 0) usual.push(data.threshold);
+  for (const name of SERIES) {
+    for (const value of data[name]) if (typeof value === "number" && value > 0) usual.push(value);
+    for (const value of data.limits[name]) if (value > 0) usual.push(value);
+  }
   let low = Infinity;
   let high = -Infinity;
   for (const value of usual) {
@@ -110,13 +112,22 @@ class Profile {
     const y = HEIGHT - 8;
     nodes.push(svg("text", { x: MARGIN.left, y }, "first layer"));
     nodes.push(svg("text", { x: this.width - MARGIN.right, y, "text-anchor": "end" }, "last layer"));
-    const limit = this.scale.y(this.data.threshold);
-    if (limit !== null) {
-      nodes.push(svg("line", { x1: MARGIN.left, x2: this.width - MARGIN.right, y1: limit, y2: limit, class: "wb-threshold" }));
-      const place = { x: this.width - MARGIN.right - 4, y: limit - 5, "text-anchor": "end", class: "wb-threshold-label" };
-      nodes.push(svg("text", place, `tolerance ${spoken(this.data.threshold)}`));
-    }
+    for (const name of SERIES) nodes.push(svg("path", { d: this.limit(name), class: `wb-limit wb-${name}` }));
     return nodes;
+  }
+
+  /** The tolerance of each layer, as a staircase; where it is the same for all, a line. */
+  limit(name) {
+    let path = "";
+    let before = null;
+    this.data.limits[name].forEach((value, index) => {
+      if (value === null) return;
+      const y = this.scale.y(value).toFixed(1);
+      if (before === null) path += `M${this.x(index).toFixed(1)} ${y}`;
+      else if (y !== before) path += `H${this.x(index - 0.5).toFixed(1)}V${y}`;
+      before = y;
+    });
+    return before === null ? "" : `${path}H${this.x(this.count - 1).toFixed(1)}`;
   }
 
   lines() {
@@ -144,10 +155,13 @@ class Profile {
   }
 
   drawLegend() {
-    const entries = [["accumulated", "--wb-brand"], ["isolated", "--wb-second"], ["beyond tolerance", "--wb-bad"]];
+    const entries = [["accumulated", "--wb-brand"], ["isolated", "--wb-second"]];
+    if (this.data.failing.some(Boolean)) entries.push(["beyond tolerance", "--wb-bad"]);
     const used = entries.filter(([name]) => !SERIES.includes(name) || this.data[name].some(value => value !== null));
     const heading = document.createElement("strong");
     heading.textContent = this.data.metric;
+    const note = document.createElement("em");
+    note.textContent = "dashed: tolerance";
     this.legend.replaceChildren(
       heading,
       ...used.map(([name, colour]) => {
@@ -155,7 +169,8 @@ class Profile {
         node.textContent = name;
         node.style.setProperty("--wb-key", `var(${colour})`);
         return node;
-      })
+      }),
+      note
     );
   }
 

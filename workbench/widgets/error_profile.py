@@ -15,7 +15,7 @@ NAME_CHARACTERS = 80
 
 
 class ErrorProfile(View):
-    """Two series over the layers (``None``: not measured), a tolerance, and the ``selected`` layer (-1: none)."""
+    """Two series over the layers (``None``: not measured), their tolerances, and the ``selected`` layer (-1: none)."""
 
     _esm, _css = assets("error_profile")
 
@@ -34,9 +34,12 @@ class ErrorProfile(View):
         failing: Sequence[bool],
         *,
         metric: str,
-        threshold: float | None = None,
+        limits: tuple[Sequence[float | None], Sequence[float | None]] = ((), ()),
     ) -> None:
-        """Show these layers instead; the four sequences have one entry for each layer."""
+        """Show these layers instead; the sequences have one entry for each layer.
+
+        ``limits`` are the tolerances of the accumulated and of the isolated error.
+        """
         with self.hold_sync():
             self.selected = -1
             self.data = {
@@ -45,7 +48,10 @@ class ErrorProfile(View):
                 "isolated": [_finite(value) for value in isolated],
                 "failing": [bool(value) for value in failing],
                 "metric": metric,
-                "threshold": _finite(threshold),
+                "limits": {
+                    "accumulated": [_finite(value) for value in limits[0]],
+                    "isolated": [_finite(value) for value in limits[1]],
+                },
             }
 
     def describe(self) -> str:

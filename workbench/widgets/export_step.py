@@ -32,9 +32,9 @@ class Export(Panel):
         self.form = ipywidgets.Dropdown(description="Form", layout={"width": "auto"})
         self.path = ipywidgets.Text(description="Path", continuous_update=False, layout=FIELD)
         self.overwrite = ipywidgets.Checkbox(description="overwrite", indent=False, layout={"width": "auto"})
-        self.button = ipywidgets.Button(description="Export", button_style="primary", icon="save")
+        self.button = ipywidgets.Button(description="Export", button_style="primary")
         self.report_path = ipywidgets.Text(description="Report", continuous_update=False, layout=FIELD)
-        self.report_button = ipywidgets.Button(description="Save report", icon="file-text-o")
+        self.report_button = ipywidgets.Button(description="Save report")
         self.written = Content()
         self._report_row = row(self.report_path, self.report_button)
         self.widget = stack(row(self.path, self.form, self.overwrite, self.button), self._report_row, self.written)
@@ -88,6 +88,9 @@ class Export(Panel):
         self.form.options = suffixes
         origin = self.session.state.origin
         stem = default_stem(origin.name if origin else model.name)
+        source = self.session.model
+        if source is not None and source.format == model.format:
+            stem += "-converted"
         self.path.value = stem + (suffixes[0] if suffixes else "")
         self.report_path.value = f"{stem}-{model.format}-report.html"
         if suffixes:

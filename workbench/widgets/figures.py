@@ -2,16 +2,156 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.widgets.content import Block, facts, table, text
+from workbench.widgets.text import number
+
+if TYPE_CHECKING:
+    from workbench.compare import Detail, Metrics, Report, Row
+
+Array = np.ndarray[Any, Any]
+
+CELLS = 64
+"""A picture has at most so many cells in each direction."""
 
 
-def figures_of(detail: Any) -> dict[str, Any]:
-    return dict(detail.figures)
+def statistics_of(found: Row) -> list[Block]:
+    """What was measured on a row, for both modes side by side."""
+    shape = "?" if found.shape is None else ", ".join(map(str, found.shape))
+    known = f"{found.tensor} → {found.target_tensor}" if found.target_tensor else found.tensor
+    about = facts(
+        ("layer", f"{found.operator} {found.layer}"),
+        ("tensor", f"{known}: {found.dtype}[{shape}]"),
+        ("converted by", ", ".join(found.target_layers) or "—"),
+    )
+    tone = {"ok": "ok", "failing": "bad"}.get(found.status, "neutral")
+    verdict = text(f"{found.status}: {found.reason}" if found.reason else found.status, tone)
+    modes = [("accumulated", found.accumulated), ("isolated", found.isolated)]
+    measured = [(name, metrics) for name, metrics in modes if metrics is not None]
+    if not measured:
+        return [about, verdict]
+    found_by_mode = [dict(_measures(metrics)) for _, metrics in measured]
+    labels = dict.fromkeys(label for values in found_by_mode for label in values)
+    rows = [(label, *(values.get(label, "—") for values in found_by_mode)) for label in labels]
+    return [about, verdict, table("Errors", ["", *(name for name, _ in measured)], rows)]
 
 
-def statistics_of(found: Any) -> list[dict[str, Any]]:
-    return []
+def _measures(metrics: Metrics) -> list[tuple[str, str]]:
+    rows = [
+        ("largest difference", number(metrics.max_abs)),
+        ("at index", str(list(metrics.max_abs_index)) if metrics.max_abs_index else "—"),
+        ("relative L2", number(metrics.relative_l2)),
+        ("largest relative", number(metrics.max_relative)),
+        ("SQNR", f"{number(metrics.sqnr_db)} dB"),
+        ("cosine", f"{metrics.cosine:.9g}"),
+        ("gain", f"{metrics.gain:.9g}"),
+        ("NaN, infinities", f"{sum(metrics.nan)}, {sum(metrics.inf)}"),
+    ]
+    if metrics.mismatches is not None:
+        rows.append(("unequal elements", f"{metrics.mismatches:,} of {metrics.size:,}"))
+    if metrics.top1 is not None:
+        rows.append(("top-1 agreement", f"{metrics.top1:.1%}"))
+    if metrics.top5 is not None:
+        rows.append(("top-5 agreement", f"{metrics.top5:.1%}"))
+    return rows
 
 
-def worst_of(detail: Any) -> dict[str, Any] | None:
-    return None
+def tensors_of(report: Report, found: Row) -> tuple[dict[str, Any], list[Block]]:
+    """Figures and tables of a row's two tensors, which are computed anew.
+
+    Raises:
+        WorkbenchError: the row has no counterpart, or the report has no models.
+    """
+    from workbench.compare import summarize
+
+    mode = "isolated" if found.accumulated is None else "accumulated"
+    reference, target = report.tensors(found, mode=mode)
+    if reference.dtype.kind not in "biuf" or target.dtype.kind not in "biuf":
+        return {}, [text(f"{reference.dtype.name}: there are no numbers to draw.", "neutral")]
+    detail = summarize(reference, target, title=found.layer, mode=mode)
+    return figures_of(detail, reference, target), [values_of(detail), worst_of(detail)]
+
+
+def figures_of(detail: Detail, reference: Array, target: Array) -> dict[str, Any]:
+    """What :class:`workbench.widgets.tensor_view.TensorView` draws.
+
+    Args:
+        detail: the summary of the two arrays.
+        reference: any shape; ``target`` likewise.
+    """
+    edges, gap = detail.edges, detail.difference_edges
+    figures: dict[str, Any] = {
+        "distributions": {
+            "low": float(edges[0]),
+            "high": float(edges[-1]),
+            "reference": detail.reference_counts.tolist(),
+            "target": detail.target_counts.tolist(),
+        }
+    }
+    cells = coarser(detail.density, CELLS, np.add)
+    figures["density"] = {
+        "low": float(detail.density_edges[0]),
+        "high": float(detail.density_edges[-1]),
+        "size": len(cells),
+        "counts": cells[::-1].reshape(-1).tolist(),  # drawn from the top, where the target's values are largest
+    }
+    if not detail.worst:
+        return figures  # nothing differs: a picture of the difference would show nothing
+    figures["difference"] = {
+        "low": float(gap[0]),
+        "high": float(gap[-1]),
+        "counts": detail.difference_counts.tolist(),
+        "note": "",
+    }
+    figures["heatmap"] = heatmap(reference, target)
+    return figures
+
+
+def heatmap(reference: Array, target: Array) -> dict[str, Any]:
+    """The absolute difference over the last two dimensions, the largest of all others and of each cell."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = np.abs(target.astype(np.float64) - reference.astype(np.float64))
+    difference = np.nan_to_num(difference, nan=0.0, posinf=0.0)
+    rank = difference.ndim
+    plane = difference.reshape(-1, *difference.shape[-2:]).max(axis=0) if rank >= 2 else difference.reshape(1, -1)
+    cells = coarser(plane, CELLS, np.maximum)
+    axes = f"rows: axis {rank - 2}, columns: axis {rank - 1}" if rank >= 2 else "along the tensor"
+    return {
+        "rows": cells.shape[0],
+        "columns": cells.shape[1],
+        "values": [float(f"{value:.3g}") for value in cells.reshape(-1)],
+        "most": float(plane.max()),
+        "note": axes if rank < 3 else f"{axes}; largest over the others",
+    }
+
+
+def coarser(plane: Array, cells: int, reduce: np.ufunc) -> Array:
+    """A plane [rows, columns] of at most ``cells`` in each direction, its blocks reduced by ``np.add`` or the like."""
+    for axis in (0, 1):
+        length = plane.shape[axis]
+        if length > cells:
+            starts = np.arange(cells) * length // cells
+            plane = reduce.reduceat(plane, starts, axis=axis)
+    return plane
+
+
+def worst_of(detail: Detail) -> Block:
+    """The elements that differ most, with their indices; and the statistics of both arrays."""
+    if not detail.worst:
+        return text("All elements are equal.", "ok")
+    rows = [
+        (list(element.index), number(element.reference), number(element.target), number(element.difference))
+        for element in detail.worst
+    ]
+    return table("Elements that differ most", ("index", "reference", "converted", "difference"), rows)
+
+
+def values_of(detail: Detail) -> Block:
+    """Minimum, maximum, mean and deviation of both arrays and of their difference."""
+    columns = ("", "reference", "converted", "difference")
+    names = ("minimum", "maximum", "mean", "deviation", "nan", "inf")
+    rows = [(name, *(number(getattr(found, name)) for found in detail.statistics)) for name in names]
+    return table("Values", columns, rows)

@@ -56,7 +56,7 @@ class Import(Panel):
             options=tuple(suggestions("", self._suffixes)),
             layout={"flex": "1 1 320px", "width": "auto", "max-width": "640px"},
         )
-        self.button = ipywidgets.Button(description="Open", button_style="primary", icon="folder-open")
+        self.button = ipywidgets.Button(description="Open", button_style="primary")
         self.current = Content()
         self._kept: Upload | None = None  # the temporary file lives as long as the session may read from it
         self.widget = stack(

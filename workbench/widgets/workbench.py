@@ -57,9 +57,11 @@ class Workbench(Panel):
         }
         self.message = Content()
         self.progress = Content()
-        self.cancel_button = ipywidgets.Button(description="Cancel", icon="stop")
-        self.next_button = ipywidgets.Button(description="Next", icon="arrow-right")
-        self.code_button = ipywidgets.ToggleButton(description="Show as code", icon="code", value=False)
+        self.cancel_button = ipywidgets.Button(description="Cancel")
+        self.next_button = ipywidgets.Button(description="Next")
+        self.code_button = ipywidgets.ToggleButton(
+            description="Show as code", tooltip="The Python for what has been done so far", value=False
+        )
         self.code_view = Content()
         self._progress_row = row(self.progress, self.cancel_button, name="wb-progress")
         self.widget = stack(
