@@ -16,7 +16,7 @@ from workbench.errors import ConversionError, ExecutionError, ModelError, Refusa
 from workbench.executors import Executor, check_feeds, executor_for
 from workbench.files import replacing
 from workbench.formats import Draft, Source, format_named, format_of, make_options
-from workbench.hub import Specialized, open_dimensions, specialize
+from workbench.hub import Specialized, check_shapes, open_dimensions, specialize
 from workbench.lowering import Outcome, worst
 from workbench.plan import Plan, PlanRow, Verdict
 
@@ -144,6 +144,7 @@ class Model:
         except ConversionError as error:
             return None, self._plan(target, options, _refused_rows(self.layers, error.refusals), ())
         shapes = dict(chosen.shapes or {})
+        check_shapes(self.inputs, shapes)
         if wanted.static_shapes:
             unset = open_dimensions(hub, shapes)
             if unset:

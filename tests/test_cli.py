@@ -1,0 +1,138 @@
+"""The command line: what it prints, what it writes, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import workbench as wb
+from tests.real_models import onnx_model
+from workbench.cli import main
+
+DIGITS = str(wb.samples.digits())
+SHAPE = ["--shape", "image=1,1,8,8"]
+
+
+@pytest.mark.parametrize("name", ["digits.mlpackage", "digits.nnef", "digits.nnef.tgz", "digits.onnx"])
+def test_convert_writes_and_verifies(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    destination = tmp_path / name
+    assert main(["convert", DIGITS, str(destination), *SHAPE]) == 0
+    assert f"written: {destination}" in capsys.readouterr().out
+    images, digits = wb.samples.digit_images()
+    found = next(iter(wb.load(destination).run({"image": images[:1]}).values()))
+    assert found.argmax() == digits[0]
+
+
+def test_an_existing_destination_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    destination = tmp_path / "digits.mlpackage"
+    destination.mkdir()
+    (destination / "notes.txt").write_text("mine")
+    assert main(["convert", DIGITS, str(destination), *SHAPE]) == 2
+    assert "--overwrite" in (message := capsys.readouterr().err) or "overwrite" in message
+    assert (destination / "notes.txt").read_text() == "mine"
+
+
+def test_a_refused_model_exits_with_3_and_names_every_layer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = onnx_model("silero-vad").path.with_name("silero_vad.onnx")
+    shapes = ["--shape", "input=1,576", "--shape", "state=2,1,128"]
+    destination = tmp_path / "silero.mlpackage"
+    assert main(["convert", str(path), str(destination), *shapes]) == 3
+    message = capsys.readouterr().err
+    assert message.startswith("refused:")
+    plan = wb.load(path).plan("coreml", shapes={"input": (1, 576), "state": (2, 1, 128)})
+    assert all(repr(refusal.layer) in message for refusal in plan.refusals)
+    assert list(tmp_path.iterdir()) == []
+    assert main(["plan", str(path), "--to", "coreml", *shapes]) == 3
+    assert "refused" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["convert", "absent.onnx", "x.mlpackage"], "no such file"),
+        (["convert", DIGITS, "x.unknown"], "suffix belongs to no format"),
+        (["convert", DIGITS, "x.mlpackage", "--to", "tflite"], "unknown format"),
+        (["convert", DIGITS, "x.mlpackage", "--shape", "image"], "--shape takes"),
+        (["convert", DIGITS, "x.mlpackage", "--shape", "image=1,a"], "--shape takes"),
+        (["convert", DIGITS, "x.mlpackage", "--shape", "picture=1,1,8,8"], "no input 'picture'"),
+        (["convert", DIGITS, "x.mlpackage", *SHAPE, "--precision", "fp64"], "fp64"),
+        (["convert", DIGITS, "x.onnx", "--precision", "fp16"], "unknown option 'precision'"),
+        (["convert", DIGITS, "x.onnx", "--option", "nonsense"], "--option takes"),
+        (["run", DIGITS, "--feeds", "absent.npz"], "absent.npz"),
+    ],
+)
+def test_bad_usage_is_one_message_and_exit_code_2(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_compare_tells_a_changed_model_from_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    proto = onnx.load(DIGITS)
+    weights = next(tensor for tensor in proto.graph.initializer if tensor.name == "dense1.weight")
+    array = numpy_helper.to_array(weights) * np.float32(1.1)
+    weights.CopyFrom(numpy_helper.from_array(array, weights.name))
+    changed = tmp_path / "changed.onnx"
+    onnx.save(proto, changed)
+    feeds = tmp_path / "feeds.npz"
+    np.savez(feeds, image=wb.samples.digit_images()[0])
+    assert main(["compare", DIGITS, DIGITS, "--feeds", str(feeds)]) == 0
+    page, data = tmp_path / "report.html", tmp_path / "report.json"
+    assert main(["compare", DIGITS, str(changed), "--feeds", str(feeds), "--html", str(page), "--json", str(data)]) == 1
+    assert "dense1" in capsys.readouterr().out
+    assert "dense1" in page.read_text(encoding="utf-8")
+    assert json.loads(data.read_text(encoding="utf-8"))
+
+
+def test_inspect_plan_run_and_coverage_print(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", DIGITS]) == 0
+    assert "BatchNormalization-15" in capsys.readouterr().out
+    assert main(["plan", DIGITS, "--to", "nnef", *SHAPE]) == 0
+    assert "12 layers: 12 exact" in capsys.readouterr().out
+    feeds, results = tmp_path / "feeds.npz", tmp_path / "results.npz"
+    images, digits = wb.samples.digit_images()
+    np.savez(feeds, image=images)
+    assert main(["run", DIGITS, "--feeds", str(feeds), "--out", str(results)]) == 0
+    assert "run by onnxruntime" in capsys.readouterr().out
+    with np.load(results) as found:
+        assert (found["probabilities"].argmax(1) == digits).mean() > 0.9
+    assert main(["coverage", "--format", "coreml"]) == 0
+    assert "Conv-22" in capsys.readouterr().out
+
+
+def test_the_command_exists_and_says_its_usage() -> None:
+    result = subprocess.run([sys.executable, "-m", "workbench"], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "COMMAND" in result.stderr
+
+
+def test_importing_the_package_is_quick_and_brings_no_jupyter() -> None:
+    code = (
+        "import sys, time; start = time.perf_counter(); import workbench; workbench.load; "
+        "print(time.perf_counter() - start); "
+        "print([name for name in ('ipywidgets', 'IPython', 'coremltools', 'torch', 'matplotlib') if name in sys.modules])"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)  # warms the caches
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    seconds, loaded = run.stdout.splitlines()
+    assert loaded == "[]"
+    assert float(seconds) < 5, "a bound for a busy machine; 0.5 s is the aim on an idle one"
