@@ -61,7 +61,7 @@ def command(root: Path, opened: str, *, browser: bool, port: int | None) -> list
     if port is not None:
         line += [f"--port={port}", "--ServerApp.port_retries=0"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        # In a container root is the only user. The server listens on the loopback interface only and asks for its token.
+        # In a container root is the only user. The server listens on the loopback interface only and wants its token.
         line.append("--allow-root")
     return line
 
