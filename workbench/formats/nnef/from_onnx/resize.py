@@ -29,7 +29,9 @@ def resize_19(node: HubNode, b: Builder) -> Tensor:
         raise Refused("keep_aspect_ratio_policy is not 'stretch'")
     node.ignore("extrapolation_value")  # of tf_crop_and_resize
     axes = [axis % x.rank for axis in node.attr_ints("axes") or range(x.rank)]
-    scales = node.constant(2)
+    scales = None if node.input(2) is None else node.require_constant(2)
+    if node.input(3) is not None:
+        node.require_constant(3)  # repeated in the output's shape
     shape = node.shape(node.outputs[0])
     for position, axis in enumerate(axes):
         scale = None if scales is None or scales.size == 0 else float(scales.reshape(-1)[position])
