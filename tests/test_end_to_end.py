@@ -92,10 +92,10 @@ def test_what_cannot_be_expressed_is_refused_all_at_once(target: str, tmp_path: 
     plan = model.plan(target, shapes=shapes)
     assert not plan.ok
     refused = {row.layer for row in plan if row.verdict is wb.Verdict.REFUSED}
-    assert "If_0" in {layer.split(":")[0] for layer in refused} or refused
+    assert "If_0" in refused
     with pytest.raises(wb.ConversionError) as caught:
         model.convert(target, shapes=shapes)
-    assert {refusal.layer for refusal in caught.value.refusals} == refused
+    assert {refusal.layer for refusal in caught.value.refusals} >= refused
     assert all(refusal.cause and refusal.operator for refusal in caught.value.refusals)
     assert list(tmp_path.iterdir()) == []
 

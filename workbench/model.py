@@ -6,6 +6,7 @@ import html
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -152,7 +153,8 @@ class Model:
                 return None, self._plan(target, options, (), refusals)
         specialized = specialize(hub, shapes) if wanted.static_shapes or shapes else Specialized(hub, ())
         tensors = frozenset(spec.name for layer in self.layers for spec in layer.outputs)
-        source = Source(self.format, self.name, self.inputs, self.outputs, tensors)
+        inputs = tuple(_with_shape(spec, shapes.get(spec.name)) for spec in self.inputs)
+        source = Source(self.format, self.name, inputs, self.outputs, tensors)
         draft = wanted.draft(specialized, source, chosen, progress)
         rows = _rows(self.layers, draft.outcomes, specialized.folded)
         plan = self._plan(target, options, rows, draft.general)
@@ -281,6 +283,10 @@ class Model:
         ]
         body = "".join(f"<tr><th>{key}</th><td>{html.escape(text)}</td></tr>" for key, text in rows)
         return f"<table><caption>{html.escape(self.name)}</caption>{body}</table>"
+
+
+def _with_shape(spec: TensorSpec, shape: Sequence[int] | None) -> TensorSpec:
+    return spec if shape is None else replace(spec, shape=tuple(shape))
 
 
 def _rows(layers: Sequence[Layer], outcomes: Sequence[Outcome], folded: Sequence[str]) -> list[PlanRow]:
