@@ -59,7 +59,7 @@ docs: $(DEV) ## write the generated pages of docs/
 	$(BIN)/workbench coverage > docs/coverage.md
 
 bench: $(DEV) ## measure import, conversion and comparison on the real models
-	$(PY) tests/benchmarks/bench.py
+	$(PY) -m tests.benchmarks.bench
 
 clean: ## remove what builds and tests leave behind (not the environment: delete $(VENV) for that)
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/artifacts

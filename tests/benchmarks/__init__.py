@@ -1,0 +1,1 @@
+"""Measurements; `make bench` prints them, nothing passes or fails by them."""
