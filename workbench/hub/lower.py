@@ -51,10 +51,10 @@ def lower_graph(
 
 def _lower(node: HubNode, table: Table[Lowering], target: Target) -> Outcome:
     try:
-        _require_static(node)
         lowering = table.find(node.operator, node.version, node.domain)
         if lowering is None:
-            raise Refused(f"{table.target} has no counterpart for {node.label} in this version of the workbench")
+            raise _unknown(node, table.target)
+        _require_static(node)
         target.begin(node)
         result = lowering(node, target)
         if node.leftover():
@@ -68,10 +68,44 @@ def _lower(node: HubNode, table: Table[Lowering], target: Target) -> Outcome:
     return Outcome(node.layers, node.label, Verdict.EXACT)
 
 
+def _unknown(node: HubNode, target: str) -> Refused:
+    """Why a node without a lowering is refused; for control flow, what decides and what could be done about it."""
+    if not any(attribute.type is ir.AttributeType.GRAPH for attribute in node.node.attributes.values()):
+        return Refused(f"{target} has no counterpart for {node.label} in this version of the workbench")
+    deciding = sorted(_fed_by(node.input(0)))
+    if node.operator != "If" or not deciding:
+        return Refused("a part of the graph is repeated or chosen at run time", "unroll it before converting")
+    names = ", ".join(map(repr, deciding))
+    return Refused(
+        f"its condition is computed at run time from {names}",
+        f"make {names} a constant of the model, then only the branch that it chooses is converted",
+    )
+
+
+def _fed_by(value: ir.Value | None) -> set[str]:
+    """The model inputs that a value depends on."""
+    pending, seen, found = [value], set(), set()
+    while pending:
+        current = pending.pop()
+        if current is None or current in seen:
+            continue
+        seen.add(current)
+        producer = current.producer()
+        if producer is not None:
+            pending += producer.inputs
+        elif current.is_graph_input():
+            found.add(current.name or "")
+    return found
+
+
 def _require_static(node: HubNode) -> None:
     for value in (*node.inputs, *node.outputs):
-        if value is not None and value.name:
-            if not isinstance(value.type, ir.TensorType):
-                kind = "unknown" if value.type is None else type(value.type).__name__
-                raise Refused(f"{value.name!r} is of type {kind}, only tensors can be converted")
-            node.shape(value)
+        if value is None or not value.name:
+            continue
+        if value.type is None:
+            producer = value.producer()
+            origin = "" if producer is None else f" comes from {producer.op_type} {producer.name!r} and"
+            raise Refused(f"{value.name!r}{origin} is of a type that is only known at run time")
+        if not isinstance(value.type, ir.TensorType):
+            raise Refused(f"{value.name!r} is a {type(value.type).__name__}, only tensors can be converted")
+        node.shape(value)
