@@ -19,7 +19,7 @@ import onnx_ir as ir
 from workbench.compare.feeds import Feeds, batches
 from workbench.compare.layout import Misfit, in_place_of, side_by_side
 from workbench.compare.match import Matching, Pair
-from workbench.compare.metrics import Accumulator
+from workbench.compare.metrics import Accumulator, peak_of
 from workbench.compare.side import Store, Walk, fragment, run_fragment
 from workbench.document import Dim, Progress
 from workbench.executors.fragment import type_of
@@ -64,17 +64,20 @@ class Engine:
     def __init__(
         self, reference: Model, target: Model, matching: Matching, *, mode: str, threads: int, progress: Progress
     ) -> None:
-        self.pairs = {pair.target: pair for pair in matching.pairs}
         self.accumulate, self.isolate = mode != "isolated", mode != "accumulated"
         self.threads = threads
         self.progress = progress
-        self.reference = Walk(reference.graph, {pair.reference for pair in matching.pairs}, _subject(reference))
-        self.target = Walk(target.graph, self.pairs, _subject(target))
-        chances = self.reference.downstream(RANDOM), self.target.downstream(RANDOM)
+        chances = Walk(reference.graph, {pair.reference for pair in matching.pairs}, "").downstream(RANDOM)
+        own_chances = Walk(target.graph, {pair.target for pair in matching.pairs}, "").downstream(RANDOM)
         self.found = {
-            pair.target: Found(pair, random=chances[0].get(pair.reference) or chances[1].get(pair.target, ""))
+            pair.target: Found(pair, random=chances.get(pair.reference) or own_chances.get(pair.target, ""))
             for pair in matching.pairs
         }
+        self.input_peaks: dict[str, float] = {}
+        # What depends on random numbers is not even run: onnxruntime has no kernels for them at the hub's opset.
+        self.pairs = {name: item.pair for name, item in self.found.items() if not item.random}
+        self.reference = Walk(reference.graph, {pair.reference for pair in self.pairs.values()}, _subject(reference))
+        self.target = Walk(target.graph, self.pairs, _subject(target))
         self._group_size = 1
         self._segment_size = 1
 
@@ -94,6 +97,7 @@ class Engine:
         """
         done = 0
         while group := batches(samples, self._group_size):
+            self._note_inputs(group)
             total = count if count is not None else done + 2 * len(group)
             walk = _Group(self, group, done)
             for fraction in walk.steps():
@@ -103,6 +107,13 @@ class Engine:
             self._group_size = max(1, min(GROUP_SAMPLES, GROUP_BYTES // alive))
         self.progress("comparing", 1.0)
         return self.found
+
+    def _note_inputs(self, group: Sequence[Feeds]) -> None:
+        """Keep the largest magnitude of each input of the target, for the tolerance of sums that it is an addend of."""
+        for sample in group:
+            for name, array in sample.target.items():
+                if array.dtype.kind == "f" and array.size:
+                    self.input_peaks[name] = max(self.input_peaks.get(name, 0.0), peak_of(array))
 
 
 class _Group:
@@ -253,8 +264,6 @@ class _Group:
 
     def _compare(self, pair: Pair, sample: int) -> None:
         found = self.engine.found[pair.target]
-        if found.random:
-            return
         reference = self.reference.get(pair.reference, sample)
         runs = [(self.accumulated, found.accumulated, "misfit")] if self.engine.accumulate else []
         runs += [(self.isolated, found.isolated, "isolated_misfit")] if self.engine.isolate else []

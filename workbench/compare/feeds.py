@@ -89,11 +89,16 @@ class Feeder:
         return self.adapt(found)
 
     def _target_spec(self, own: str) -> TensorSpec | None:
-        """A target's input as the source stated it."""
+        """A target's input as the reference would state it."""
+        spec = next((spec for spec in self.target.inputs if spec.name == own), None)
         made = self.target.provenance
-        if made is not None and own in made.inputs:
-            return made.inputs[own]
-        return next((spec for spec in self.target.inputs if spec.name == own), None)
+        stated = made.inputs.get(own) if made is not None else None
+        if stated is not None and stated.is_static:
+            return stated
+        if spec is None or spec.shape is None or own not in self.matching.perms:
+            return spec if stated is None or (spec is not None and spec.is_static) else stated
+        dims = spec.shape
+        return TensorSpec(own, spec.dtype, tuple(dims[axis] for axis in self.matching.perms[own]))
 
     def adapt(self, sample: Sample) -> Feeds:
         """The sample under both models' input names; names may be those of either, or of their common source.
@@ -103,26 +108,29 @@ class Feeder:
         """
         given: tuple[dict[str, Any], dict[str, Any]] = {}, {}
         for name, value in sample.items():
-            owners = [aliases.get(name) for aliases in self._aliases]
-            if owners == [None, None]:
+            owners = self._owners(name)
+            if owners == (None, None):
                 takes = ", ".join(map(str, self.reference.inputs))
                 raise ExecutionError(f"feeds: neither model has an input {name!r}; the reference takes {takes}.")
             for side, owner in zip(given, owners, strict=True):
                 if owner is not None:
                     side[owner] = value
         for name, own in self.matching.inputs:
+            perm = self.matching.perms.get(own)
             if own not in given[1] and name in given[0]:
-                given[1][own] = self._for_target(own, given[0][name])
+                back = None if perm is None else tuple(int(axis) for axis in np.argsort(perm))
+                given[1][own] = _fitted(_permuted(given[0][name], back), self.target, own)
             elif name not in given[0] and own in given[1]:
-                given[0][name] = _fitted(given[1][own], self.reference, name)
+                given[0][name] = _fitted(_permuted(given[1][own], perm), self.reference, name)
         return Feeds(self._ready(self.reference, given[0]), self._ready(self.target, given[1]))
 
-    def _for_target(self, own: str, value: Any) -> Any:
-        perm = self.matching.perms.get(own)
-        if perm is not None:
-            array = np.asarray(value)
-            value = array.transpose(np.argsort(perm)) if array.ndim == len(perm) else array
-        return _fitted(value, self.target, own)
+    def _owners(self, name: str) -> tuple[str | None, str | None]:
+        """The inputs that go by this name: a model's own name counts before what its source called it."""
+        own = tuple(any(spec.name == name for spec in model.inputs) for model in (self.reference, self.target))
+        first, second = (aliases.get(name) for aliases in self._aliases)
+        if any(own):
+            return (first if own[0] else None), (second if own[1] else None)
+        return first, second
 
     def _ready(self, model: Model, feeds: Mapping[str, Any]) -> dict[str, Array]:
         for spec in model.inputs:
@@ -139,6 +147,11 @@ def _aliases(model: Model) -> dict[str, str]:
     made = model.provenance
     found = {} if made is None else {spec.name: own for own, spec in made.inputs.items()}
     return {**found, **{spec.name: spec.name for spec in model.inputs}}
+
+
+def _permuted(value: Any, perm: tuple[int, ...] | None) -> Any:
+    array = np.asarray(value)
+    return array if perm is None or array.ndim != len(perm) else array.transpose(perm)
 
 
 def _fitted(value: Any, model: Model, name: str) -> Any:

@@ -48,7 +48,8 @@ class Matching:
 
     Attributes:
         pairs: matched tensors.
-        inputs: (reference's input, target's input) that take the same values; ``perms`` of the target's inputs.
+        inputs: (reference's input, target's input) that take the same values.
+        perms: target's input → the permutation of it that gives the reference's.
         layers: target layer → the reference layers that it stands for, as far as it is recorded.
         folded: reference layers that became constants in the target.
         relation: how it is known, for people.
@@ -109,7 +110,11 @@ def _backward(reference: Model, target: Model) -> Matching | None:
     return _converted(
         [Pair(own, link.source, link.perm, None) for own, link in _links(made, reference).items()],
         [(own, spec.name) for own, spec in made.inputs.items()],
-        {},
+        {
+            spec.name: tuple(int(axis) for axis in np.argsort(link.perm))
+            for own, spec in made.inputs.items()
+            if (link := made.tensors.get(own)) is not None and link.perm is not None
+        },
         reference,
         target,
         layers=layers,
@@ -142,7 +147,11 @@ def _siblings(reference: Model, target: Model) -> Matching | None:
         own: tuple(dict.fromkeys(layer for name in names for layer in source_layers.get(name, ())))
         for own, names in second.layers.items()
     }
-    inputs = [(by_source[spec.name], own) for own, spec in second.inputs.items()]
+    # An input that was permuted on the way to the reference is left to the caller, who can feed both by their names.
+    permuted = {own for own, link in first.tensors.items() if link.perm is not None}
+    inputs = [
+        (by_source[spec.name], own) for own, spec in second.inputs.items() if by_source[spec.name] not in permuted
+    ]
     perms = {own: link.perm for own, link in second.tensors.items() if link.perm is not None}
     relation = f"both were converted from the {first.source_format} model {first.source_name!r}"
     found = _converted(pairs, inputs, perms, reference, target, layers=layers, folded=(), relation=relation)

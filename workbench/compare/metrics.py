@@ -64,11 +64,6 @@ class Metrics:
     top1: float | None = None
     top5: float | None = None
 
-    @property
-    def identical(self) -> bool:
-        """Whether nothing differs at all."""
-        return self.max_abs == 0 and not self.pattern and not self.mismatches
-
 
 @dataclass
 class Accumulator:
@@ -118,16 +113,17 @@ class Accumulator:
         if self.classes and reference.ndim and reference.shape[-1] >= TOP:
             self._compare_ranking(reference, target)
         x, y = reference.reshape(-1), target.reshape(-1)
-        peak = max(_peak(x), _peak(y))
+        own_peak = peak_of(x)
+        peak = max(own_peak, peak_of(y))
         narrow = reference.dtype.itemsize <= 4 and reference.dtype.kind == target.dtype.kind == "f" and y.itemsize <= 4
         self._wide = not (narrow and _TINY < peak < _HUGE)
-        self._floor = math.sqrt(max(_epsilon(x.dtype), _epsilon(y.dtype))) * _peak(x)
+        self._floor = math.sqrt(max(_epsilon(x.dtype), _epsilon(y.dtype))) * own_peak
         at, largest = -1, self._max
         for start in range(0, x.size, BLOCK):
             where, value = self._block(x[start : start + BLOCK], y[start : start + BLOCK])
             if value > largest:
                 at, largest = start + where, value
-        self._peak = max(self._peak, _peak(x))
+        self._peak = max(self._peak, own_peak)
         if at >= 0:
             self._max = largest
             self._index = tuple(int(i) for i in np.unravel_index(at, reference.shape))
@@ -220,7 +216,7 @@ def measure(reference: Array, target: Array, *, classes: bool = False) -> Metric
     return found
 
 
-def _peak(x: Array) -> float:
+def peak_of(x: Array) -> float:
     """Largest finite magnitude."""
     high, low = float(x.max()), float(x.min())
     if math.isfinite(high) and math.isfinite(low):

@@ -188,9 +188,10 @@ class _RowMaker:
         return Allowance(isolated.isolated, accumulated.accumulated, scale)
 
     def _peak(self, names: set[str]) -> float:
-        """The largest value among matched tensors, as the reference has them."""
+        """The largest value among matched tensors (as the reference has them) and inputs."""
         items = [self.engine.found[name] for name in names if name in self.engine.found]
-        return max((max(item.accumulated.peak, item.isolated.peak) for item in items), default=0.0)
+        peaks = [max(item.accumulated.peak, item.isolated.peak) for item in items]
+        return max([*peaks, *(self.engine.input_peaks.get(name, 0.0) for name in names)], default=0.0)
 
 
 def _verdict(
