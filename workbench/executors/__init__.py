@@ -5,12 +5,21 @@ from __future__ import annotations
 from workbench.document import Document
 from workbench.errors import OptionError
 from workbench.executors.base import Executor
+from workbench.executors.coreml_native import CoreMLExecutor, is_available, predictor_of
 from workbench.executors.feeds import check_feeds
 from workbench.executors.fragment import Fragment
 from workbench.executors.onnxruntime import OnnxRuntimeExecutor
 from workbench.formats import format_named
 
-__all__ = ["Executor", "Fragment", "OnnxRuntimeExecutor", "check_feeds", "executor_for", "executor_name"]
+__all__ = [
+    "CoreMLExecutor",
+    "Executor",
+    "Fragment",
+    "OnnxRuntimeExecutor",
+    "check_feeds",
+    "executor_for",
+    "executor_name",
+]
 
 
 def executor_name(document: Document) -> str:
@@ -36,4 +45,12 @@ def executor_for(document: Document, *, threads: int = 0) -> Executor:
         ModelError: the model contradicts itself.
     """
     subject = f"{document.format} model {document.name!r}"
-    return OnnxRuntimeExecutor(document.hub(), subject, name=executor_name(document), threads=threads)
+
+    def translated() -> Executor:
+        return OnnxRuntimeExecutor(document.hub(), subject, name=executor_name(document), threads=threads)
+
+    if document.format == "coreml" and is_available():
+        open_model = predictor_of(document)
+        if open_model is not None:
+            return CoreMLExecutor(open_model, document.inputs, document.outputs, subject, translated)
+    return translated()
