@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -213,6 +215,11 @@ def test_repr_has_no_address(tmp_path: Path) -> None:
     assert repr(session) == "Session(empty)"
     walk(session, tmp_path)
     assert repr(session) == "Session('tiny.onnx', export)"
+
+
+def test_the_package_compare_does_not_hide_the_function() -> None:
+    code = "import workbench.compare.run, workbench as wb; assert callable(wb.compare), wb.compare"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # Uploads

@@ -12,7 +12,7 @@ from workbench.session import Failure, Session
 from workbench.widgets.base import Panel, row, show, stack
 from workbench.widgets.content import Content, badges, failure_alert, text
 from workbench.widgets.error_profile import ErrorProfile
-from workbench.widgets.figures import statistics_of, tensors_of
+from workbench.widgets.figures import about, errors_of, tensors_of
 from workbench.widgets.inspect_step import index_of
 from workbench.widgets.layer_table import Column, LayerTable
 from workbench.widgets.tensor_view import TensorView
@@ -142,9 +142,9 @@ class Compare(Panel):
             except Exception as error:  # shown in place: this thread has no other way to tell
                 figures, tables = {}, [failure_alert(Failure("select", error))]
             if number == self._looking:
-                self.about.put(*statistics_of(found))
+                self.about.put(*about(found))
                 self.tensors.figures = figures
-                self.details.put(*tables)
+                self.details.put(errors_of(found), *tables)
 
     def static_html(self) -> str:
         return self.verdict.static_html() + self.table.static_html()

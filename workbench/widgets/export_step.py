@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FORMS = {"coreml": (".mlpackage",), "nnef": (".nnef", ".nnef.tgz")}
 """Suffixes to write to, the proposed one first; by default the format's first."""
 
-FIELD = {"flex": "1 1 320px", "width": "auto", "max-width": "640px"}
+FIELD = {"flex": "1 1 320px", "width": "auto"}
 
 
 class Export(Panel):

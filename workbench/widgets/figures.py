@@ -18,25 +18,31 @@ CELLS = 64
 """A picture has at most so many cells in each direction."""
 
 
-def statistics_of(found: Row) -> list[Block]:
-    """What was measured on a row, for both modes side by side."""
+def about(found: Row) -> list[Block]:
+    """Which tensor a row is, and the verdict on it."""
     shape = "?" if found.shape is None else ", ".join(map(str, found.shape))
     known = f"{found.tensor} → {found.target_tensor}" if found.target_tensor else found.tensor
-    about = facts(
-        ("layer", f"{found.operator} {found.layer}"),
-        ("tensor", f"{known}: {found.dtype}[{shape}]"),
-        ("converted by", ", ".join(found.target_layers) or "—"),
-    )
     tone = {"ok": "ok", "failing": "bad"}.get(found.status, "neutral")
-    verdict = text(f"{found.status}: {found.reason}" if found.reason else found.status, tone)
+    return [
+        facts(
+            ("layer", f"{found.operator} {found.layer}"),
+            ("tensor", f"{known}: {found.dtype}[{shape}]"),
+            ("converted by", ", ".join(found.target_layers) or "—"),
+        ),
+        text(f"{found.status}: {found.reason}" if found.reason else found.status, tone),
+    ]
+
+
+def errors_of(found: Row) -> Block | None:
+    """What was measured on a row, both modes side by side."""
     modes = [("accumulated", found.accumulated), ("isolated", found.isolated)]
     measured = [(name, metrics) for name, metrics in modes if metrics is not None]
     if not measured:
-        return [about, verdict]
+        return None
     found_by_mode = [dict(_measures(metrics)) for _, metrics in measured]
     labels = dict.fromkeys(label for values in found_by_mode for label in values)
     rows = [(label, *(values.get(label, "—") for values in found_by_mode)) for label in labels]
-    return [about, verdict, table("Errors", ["", *(name for name, _ in measured)], rows)]
+    return table("Errors", ["", *(name for name, _ in measured)], rows)
 
 
 def _measures(metrics: Metrics) -> list[tuple[str, str]]:

@@ -54,7 +54,7 @@ class Import(Panel):
             ensure_option=False,
             continuous_update=True,
             options=tuple(suggestions("", self._suffixes)),
-            layout={"flex": "1 1 320px", "width": "auto", "max-width": "640px"},
+            layout={"flex": "1 1 320px", "width": "auto"},
         )
         self.button = ipywidgets.Button(description="Open", button_style="primary")
         self.current = Content()

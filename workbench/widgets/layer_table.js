@@ -25,6 +25,20 @@ function cell(text, role, className) {
   return node;
 }
 
+/** A long name loses its middle, since names of layers differ at their ends. */
+function fill(node, text) {
+  if (text.length <= 24) {
+    node.textContent = text;
+    return;
+  }
+  node.classList.add("wb-long");
+  const head = document.createElement("span");
+  const tail = document.createElement("span");
+  head.textContent = text.slice(0, -14);
+  tail.textContent = text.slice(-14);
+  node.append(head, tail);
+}
+
 class Table {
   constructor(model, el) {
     this.model = model;
@@ -182,7 +196,8 @@ class Table {
       this.rows[index].forEach((value, at) => {
         const { kind, tones } = this.columns[at];
         const tone = tones?.[value] ? ` wb-tone-${tones[value]}` : "";
-        const node = cell(formatted(value, kind), "gridcell", (kind === "number" ? "wb-number" : "") + tone);
+        const node = cell("", "gridcell", (kind === "number" ? "wb-number" : "") + tone);
+        fill(node, formatted(value, kind));
         if (kind !== "number" && value) node.title = String(value);
         line.append(node);
       });

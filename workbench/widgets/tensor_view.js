@@ -126,11 +126,13 @@ function difference({ low, high, counts, note }) {
 function heatmap({ rows, columns, values, most, note }) {
   const [width, height] = [W - 2 * M.right, H - M.top - M.bottom];
   const unit = Math.min(width / columns, height / rows);
+  const across = Math.max(unit * columns, 28); // a vector is drawn as a band
+  const down = Math.max(unit * rows, 28);
   const place = {
-    x: (W - unit * columns) / 2,
-    y: M.top + (height - unit * rows) / 2,
-    width: unit * columns,
-    height: unit * rows,
+    x: (W - across) / 2,
+    y: M.top + (height - down) / 2,
+    width: across,
+    height: down,
     shade: (value, top) => value / top,
   };
   const nodes = [

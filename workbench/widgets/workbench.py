@@ -40,7 +40,7 @@ class Workbench(Panel):
 
     def __init__(self, source: object | None = None, *, session: Session | None = None, **unknown: Any) -> None:
         for name in unknown:
-            near = difflib.get_close_matches(name, ["source", "session"], n=1)
+            near = difflib.get_close_matches(name, ["source", "session"], n=1, cutoff=0.7)
             hint = f" Did you mean {near[0]!r}?" if near else " Options of a conversion go to .convert(…)."
             raise OptionError(f"Workbench takes source and session, not {name!r}.{hint}")
         super().__init__(session)
