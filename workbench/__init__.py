@@ -9,7 +9,9 @@ True
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from workbench._version import __version__
@@ -79,6 +81,17 @@ _LAZY = {
     "Workbench": "workbench.widgets",
 }
 _MODULES = ("coreml", "plots", "precision", "samples", "widgets")
+
+
+class _Package(ModuleType):
+    """Keeps ``wb.compare`` the function: importing the package of that name would put the package in its place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _LAZY and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
