@@ -1,7 +1,7 @@
 """``weight.bin``: the storage format of an ML program's weights, read by own code and memory-mapped.
 
-A header of 64 bytes begins the file (uint32 number of records, uint32 version). A program refers to a tensor by the offset
-of its metadata record, 64 bytes on a boundary of 64: uint32 sentinel, uint32 dtype, uint64 size in bytes, uint64
+A header of 64 bytes begins the file (uint32 number of records, uint32 version). A program refers to a tensor by where
+its metadata record begins, 64 bytes on a boundary of 64: uint32 sentinel, uint32 dtype, uint64 size in bytes, uint64
 offset of the data (on a boundary of 64), uint64 bits of padding at the end of data whose elements are less than a byte.
 Such elements are packed from the lowest bit of the first byte on. All numbers are little-endian.
 """
@@ -103,7 +103,8 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     if name in ("bfloat16", "float8e4m3fn", "float8e5m2"):
         import ml_dtypes
 
-        return np.dtype(getattr(ml_dtypes, name.replace("float8", "float8_")))
+        found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name.replace("float8", "float8_")))
+        return found
     return np.dtype(name)
 
 

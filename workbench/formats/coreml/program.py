@@ -108,7 +108,7 @@ def is_attribute(constant: Constant) -> bool:
 
 def layer_name(operation: Any) -> str:
     """An operation's layer is named by its first output: its own ``name`` need not be unique, nor be there."""
-    return operation.outputs[0].name if operation.outputs else operation.type
+    return str(operation.outputs[0].name if operation.outputs else operation.type)
 
 
 def block_outputs(program: Program) -> dict[str, TensorSpec]:

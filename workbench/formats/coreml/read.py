@@ -139,7 +139,7 @@ def _form(message: Any, package: Package, interface: Interface) -> Form:
 
         return ProgramForm(message, package, interface)
     if kind in _NETWORKS:
-        from workbench.formats.coreml.neuralnetwork.form import NetworkForm
+        from workbench.formats.coreml.neuralnetwork import NetworkForm
 
         return NetworkForm(message, package, interface)
     raise ModelError(f"{package.label}: a Core ML model of type {kind} is no neural network and cannot be read.")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from workbench.formats.coreml.to_onnx.table import MilOperation, like, mil
+from workbench.formats.coreml.tensors import like
+from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.hub import Emitter
 from workbench.lowering import Refused
 

@@ -75,9 +75,10 @@ def _looked_up(indices: Array, lut: Array, vector_axis: Array | None) -> Array:
     blocks = tuple(
         place // (size // count) for place, size, count in zip(grid, indices.shape, lut.shape[:-2], strict=True)
     )
-    found = lut[(*blocks, indices.astype(np.int64))]
+    places = (*blocks, indices.astype(np.int64))
+    found: Array = lut[places]
     if found.shape[-1] == 1:
-        return found[..., 0]
+        return np.asarray(found[..., 0])
     axis = int(vector_axis if vector_axis is not None else -1) % indices.ndim
     moved = np.moveaxis(found, -1, axis + 1)
     shape = list(indices.shape)

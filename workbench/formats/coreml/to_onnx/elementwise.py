@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from workbench.formats.coreml.to_onnx.table import Lowering, MilOperation, dtype_of, like, mil
+from workbench.formats.coreml.tensors import like
+from workbench.formats.coreml.to_onnx.table import Lowering, MilOperation, dtype_of, mil
 from workbench.hub import Emitter, dtype_named
 
 _UNARY = {

@@ -21,6 +21,11 @@ from workbench.lowering import Refused
 
 Array = np.ndarray[Any, Any]
 
+_CONTRADICTIONS = (
+    ModelError, ExecutionError, ValueError, IndexError, KeyError, TypeError, OverflowError, ZeroDivisionError
+)  # fmt: skip
+"""What a lowering raises where a damaged model's parameters do not fit together."""
+
 
 def lower_program(program: Program, name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> ir.Model:
     """The hub graph of a program.
@@ -69,7 +74,7 @@ def _lower(operation: Any, program: Program, scope: Scope) -> Refusal | None:
         for spec in specs:
             scope.stand_in(spec)
         return Refusal("coreml", "onnx", view.label, layer, refusal.cause, refusal.way_out)
-    except (ModelError, ExecutionError, ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError) as error:
+    except _CONTRADICTIONS as error:
         raise ModelError(f"{where}: {error}") from error
     return None
 

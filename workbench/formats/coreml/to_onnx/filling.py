@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from workbench.formats.coreml.to_onnx.table import MilOperation, like, mil
+from workbench.formats.coreml.tensors import like
+from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.hub import Emitter
 from workbench.lowering import Refused
 
@@ -76,7 +77,11 @@ def range_1d(op: MilOperation, emit: Emitter) -> ir.Value:
 @mil.lowers("band_part")
 def band_part(op: MilOperation, emit: Emitter) -> ir.Value:
     """The innermost matrix with zeros outside ``lower`` diagonals below and ``upper`` above the main one."""
-    x, lower, upper = op.value(), op.integer("lower", -1), op.integer("upper", -1)
+    return band(emit, op.value(), op.integer("lower", -1), op.integer("upper", -1))
+
+
+def band(emit: Emitter, x: ir.Value, lower: int, upper: int) -> ir.Value:
+    """Zeros outside the diagonals; a negative number keeps that side whole."""
     rows = emit.op("Squeeze", emit.op("Shape", x, start=-2, end=-1))
     columns = emit.op("Squeeze", emit.op("Shape", x, start=-1))
     row = emit.op("Unsqueeze", emit.op("Range", emit.const(0), rows, emit.const(1)), emit.const([1]))

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from workbench.formats.coreml.to_onnx.table import MilOperation, like, mil
+from workbench.formats.coreml.tensors import like, rank_of
+from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.hub import Emitter
 from workbench.lowering import Refused
 
@@ -51,43 +52,53 @@ def gather_nd(op: MilOperation, emit: Emitter) -> ir.Value:
     return emit.op("GatherND", op.raw(), op.integers(emit, "indices"), batch_dims=batch)
 
 
-_MODES = {"update": "none", "add": "add", "sub": "add", "mul": "mul", "div": "mul", "max": "max", "min": "min"}
+MODES = {"update": "none", "add": "add", "sub": "add", "mul": "mul", "div": "mul", "max": "max", "min": "min"}
 
-_Scatter = Callable[[ir.Value, ir.Value, str], ir.Value]
+Scatter = Callable[[ir.Value, ir.Value, str], ir.Value]
 
 
-def _scattered(op: MilOperation, emit: Emitter, updates: ir.Value, scatter: _Scatter) -> ir.Value:
-    """Apply ``mode``; ``scatter`` makes the node of data, updates and ONNX's reduction."""
-    op.ignore("validate_indices")
-    data, mode = op.value("data"), op.text("mode", "add")
-    if mode not in _MODES:
-        raise Refused(f"mode = {mode!r} is not known")
+def scattered(emit: Emitter, data: ir.Value, updates: ir.Value, mode: str, scatter: Scatter) -> ir.Value:
+    """Apply a mode; ``scatter`` makes the node of data, updates and ONNX's reduction."""
     if mode == "sub":
         updates = emit.op("Neg", updates)
     if mode == "div":
         ones = emit.op("Expand", like(emit, 1, data), emit.op("Shape", data))
         return emit.op("Div", data, scatter(ones, updates, "mul"))
-    return scatter(data, updates, _MODES[mode])
+    return scatter(data, updates, MODES[mode])
 
 
-@mil.lowers("scatter")
-def scatter(op: MilOperation, emit: Emitter) -> ir.Value:
-    """``data`` with ``updates`` at ``indices`` along ``axis``; updates: data's shape, with that of indices at axis."""
-    data, indices, updates = op.value("data"), op.integers(emit, "indices"), op.value("updates")
-    rank, inner = op.rank(data), op.rank(indices)
-    axis = op.integer("axis", 0) % rank
+def spread_indices(
+    emit: Emitter, rank: int, indices: ir.Value, updates: ir.Value, axis: int
+) -> tuple[ir.Value, ir.Value]:
+    """Indices of any shape as those of ScatterElements: one for each update, both of the rank of the data."""
+    inner = rank_of(indices)
     if inner != 1:  # make one dimension of the indices, in the updates too
         before, after = emit.op("Shape", updates, start=0, end=axis), emit.op("Shape", updates, start=axis + inner)
         updates = emit.op("Reshape", updates, emit.op("Concat", before, emit.const([-1]), after, axis=0))
         indices = emit.op("Reshape", indices, emit.const([-1]))
     others = [other for other in range(rank) if other != axis]
     aligned = emit.op("Unsqueeze", indices, emit.const(others)) if others else indices
-    spread = emit.op("Expand", aligned, emit.op("Shape", updates))
-    return _scattered(
-        op, emit, updates,
-        lambda data, updates, reduction: emit.op(
-            "ScatterElements", data, spread, updates, axis=axis, reduction=reduction
-        ),
+    return emit.op("Expand", aligned, emit.op("Shape", updates)), updates
+
+
+def _mode(op: MilOperation) -> str:
+    op.ignore("validate_indices")
+    mode = op.text("mode", "add")
+    if mode not in MODES:
+        raise Refused(f"mode = {mode!r} is not known")
+    return mode
+
+
+@mil.lowers("scatter")
+def scatter(op: MilOperation, emit: Emitter) -> ir.Value:
+    """``data`` with ``updates`` at ``indices`` along ``axis``; updates: data's shape, with that of indices at axis."""
+    data, mode = op.value("data"), _mode(op)
+    rank = op.rank(data)
+    axis = op.integer("axis", 0) % rank
+    indices, updates = spread_indices(emit, rank, op.integers(emit, "indices"), op.value("updates"), axis)
+    return scattered(
+        emit, data, updates, mode,
+        lambda data, values, how: emit.op("ScatterElements", data, indices, values, axis=axis, reduction=how),
     )  # fmt: skip
 
 
@@ -95,11 +106,9 @@ def scatter(op: MilOperation, emit: Emitter) -> ir.Value:
 def scatter_along_axis(op: MilOperation, emit: Emitter) -> ir.Value:
     """The inverse of ``gather_along_axis``, with a mode."""
     indices, axis = op.integers(emit, "indices"), op.integer("axis", 0)
-    return _scattered(
-        op, emit, op.value("updates"),
-        lambda data, updates, reduction: emit.op(
-            "ScatterElements", data, indices, updates, axis=axis, reduction=reduction
-        ),
+    return scattered(
+        emit, op.value("data"), op.value("updates"), _mode(op),
+        lambda data, values, how: emit.op("ScatterElements", data, indices, values, axis=axis, reduction=how),
     )  # fmt: skip
 
 
@@ -107,9 +116,9 @@ def scatter_along_axis(op: MilOperation, emit: Emitter) -> ir.Value:
 def scatter_nd(op: MilOperation, emit: Emitter) -> ir.Value:
     """``data`` with ``updates`` at the index tuples in the last dimension of ``indices``."""
     indices = op.integers(emit, "indices")
-    return _scattered(
-        op, emit, op.value("updates"),
-        lambda data, updates, reduction: emit.op("ScatterND", data, indices, updates, reduction=reduction),
+    return scattered(
+        emit, op.value("data"), op.value("updates"), _mode(op),
+        lambda data, values, reduction: emit.op("ScatterND", data, indices, values, reduction=reduction),
     )  # fmt: skip
 
 

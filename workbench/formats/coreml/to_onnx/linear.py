@@ -9,13 +9,14 @@ import math
 
 import onnx_ir as ir
 
-from workbench.formats.coreml.to_onnx.table import MilOperation, like, mil
+from workbench.formats.coreml.tensors import like, rank_of
+from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.hub import Emitter
 
 
-def transposed(op: MilOperation, emit: Emitter, value: ir.Value) -> ir.Value:
+def swapped(emit: Emitter, value: ir.Value) -> ir.Value:
     """The value with its last two dimensions exchanged; a vector stays as it is."""
-    rank = op.rank(value)
+    rank = rank_of(value)
     if rank < 2:
         return value
     return emit.op("Transpose", value, perm=[*range(rank - 2), rank - 1, rank - 2])
@@ -26,9 +27,9 @@ def matmul(op: MilOperation, emit: Emitter) -> ir.Value:
     """``x @ y`` with numpy's broadcasting, each transposed beforehand if its flag says so."""
     x, y = op.value("x"), op.value("y")
     if op.flag("transpose_x", False):
-        x = transposed(op, emit, x)
+        x = swapped(emit, x)
     if op.flag("transpose_y", False):
-        y = transposed(op, emit, y)
+        y = swapped(emit, y)
     return emit.op("MatMul", x, y)
 
 
@@ -38,7 +39,7 @@ def linear(op: MilOperation, emit: Emitter) -> ir.Value:
     x, weight, bias = op.value(), op.value("weight"), op.optional("bias")
     if op.rank(x) == 2 and x.dtype is ir.DataType.FLOAT:
         return emit.op("Gemm", x, weight, bias, transB=1)
-    product = emit.op("MatMul", x, transposed(op, emit, weight))
+    product = emit.op("MatMul", x, swapped(emit, weight))
     return product if bias is None else emit.op("Add", product, bias)
 
 
@@ -54,7 +55,7 @@ def scaled_dot_product_attention(op: MilOperation, emit: Emitter) -> ir.Value:
     query, key, value = op.value("query"), op.value("key"), op.value("value")
     mask = op.optional("attn_mask")
     scale = like(emit, 1.0 / math.sqrt(op.shape(query)[-1]), query)
-    scores = emit.op("Mul", emit.op("MatMul", query, transposed(op, emit, key)), scale)
+    scores = emit.op("Mul", emit.op("MatMul", query, swapped(emit, key)), scale)
     if mask is not None:
         if mask.dtype is ir.DataType.BOOL:
             mask = emit.op("Where", mask, like(emit, 0.0, query), like(emit, -math.inf, query))

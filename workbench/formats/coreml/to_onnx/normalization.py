@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from workbench.formats.coreml.to_onnx.table import MilOperation, like, mil
+from workbench.formats.coreml.tensors import like
+from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.hub import Emitter, dims_of
 from workbench.lowering import Refused
 

@@ -11,11 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from workbench.formats.coreml.tensors import shape_of
 from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.hub import Emitter, dims_of
 from workbench.lowering import Refused
 
-_COORDINATES = {
+Weights = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+
+COORDINATES = {
     "STRICT_ALIGN_CORNERS": "align_corners",
     "ALIGN_CORNERS": "align_corners",
     "DEFAULT": "asymmetric",
@@ -30,9 +33,9 @@ def _resized(emit: Emitter, x: ir.Value, sizes: Sequence[int], **attributes: str
     return emit.op("Resize", x, None, None, emit.const(list(sizes)), **attributes)
 
 
-def _linear(op: MilOperation, emit: Emitter, x: ir.Value, target: Sequence[int], mode: str) -> ir.Value:
+def linear(emit: Emitter, x: ir.Value, target: Sequence[int], mode: str) -> ir.Value:
     """Linear interpolation of the last dimensions to the sizes ``target``."""
-    sizes = op.shape(x)
+    sizes = shape_of(x)
     kept = sizes[: len(sizes) - len(target)]
     old = sizes[len(kept) :]
     centred = mode == "ALIGN_CORNERS" and any(new == 1 and size > 1 for new, size in zip(target, old, strict=True))
@@ -40,10 +43,10 @@ def _linear(op: MilOperation, emit: Emitter, x: ir.Value, target: Sequence[int],
         for index, (size, new) in enumerate(zip(old, target, strict=True)):
             x = _interpolated(emit, x, len(kept) + index, len(sizes), _weights(size, new, mode))
         return x
-    return _resized(emit, x, [*kept, *target], mode="linear", coordinate_transformation_mode=_COORDINATES[mode])
+    return _resized(emit, x, [*kept, *target], mode="linear", coordinate_transformation_mode=COORDINATES[mode])
 
 
-def _weights(size: int, new: int, mode: str) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def _weights(size: int, new: int, mode: str) -> Weights:
     """The matrix [new, size] of linear interpolation at the grid points of a mode that Resize does not have."""
     steps = np.arange(new, dtype=np.float64)
     if mode == "OFFSET_CORNERS":
@@ -59,7 +62,7 @@ def _weights(size: int, new: int, mode: str) -> np.ndarray[tuple[int, int], np.d
     return matrix.astype(np.float32)
 
 
-def _interpolated(emit: Emitter, x: ir.Value, axis: int, rank: int, weights: np.ndarray) -> ir.Value:  # type: ignore[type-arg]
+def _interpolated(emit: Emitter, x: ir.Value, axis: int, rank: int, weights: Weights) -> ir.Value:
     """Multiply one dimension by the weights [new, size]."""
     if axis == rank - 1:
         return emit.op("MatMul", x, emit.const(np.ascontiguousarray(weights.T)))
@@ -68,9 +71,9 @@ def _interpolated(emit: Emitter, x: ir.Value, axis: int, rank: int, weights: np.
     raise Refused("this sampling mode is supported for the last two dimensions only")
 
 
-def _nearest(op: MilOperation, emit: Emitter, x: ir.Value, target: Sequence[int]) -> ir.Value:
+def nearest(emit: Emitter, x: ir.Value, target: Sequence[int]) -> ir.Value:
     """Element ``floor(i * old / new)`` of the last dimensions; by index, so that no rounding of a float decides."""
-    sizes = op.shape(x)
+    sizes = shape_of(x)
     first = len(sizes) - len(target)
     if all(new % size == 0 for size, new in zip(sizes[first:], target, strict=True)):
         return _resized(
@@ -109,17 +112,17 @@ def upsample_nearest_neighbor(op: MilOperation, emit: Emitter) -> ir.Value:
         return _by_scales(
             op, emit, x, factors, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
         )
-    return _nearest(op, emit, x, _target(op, x, factors))
+    return nearest(emit, x, _target(op, x, factors))
 
 
 def _target(op: MilOperation, x: ir.Value, factors: Sequence[float]) -> list[int]:
-    return [math.floor(factor * size) for factor, size in zip(factors, op.shape(x)[-2:], strict=True)]
+    return [math.floor(factor * size) for factor, size in zip(factors, shape_of(x)[-2:], strict=True)]
 
 
 @mil.lowers("resize_nearest_neighbor")
 def resize_nearest_neighbor(op: MilOperation, emit: Emitter) -> ir.Value:
     """The nearest element, towards zero, at the target size."""
-    return _nearest(op, emit, op.value(), [op.integer("target_size_height"), op.integer("target_size_width")])
+    return nearest(emit, op.value(), [op.integer("target_size_height"), op.integer("target_size_width")])
 
 
 @mil.lowers("upsample_bilinear")
@@ -132,20 +135,20 @@ def upsample_bilinear(op: MilOperation, emit: Emitter) -> ir.Value:
         raise Refused("align_corners and half_pixel_centers exclude each other")
     mode = "STRICT_ALIGN_CORNERS" if aligned else "UNALIGN_CORNERS" if centres else "DEFAULT"
     if _dynamic(x):
-        return _by_scales(op, emit, x, factors, mode="linear", coordinate_transformation_mode=_COORDINATES[mode])
-    return _linear(op, emit, x, _target(op, x, factors), mode)
+        return _by_scales(op, emit, x, factors, mode="linear", coordinate_transformation_mode=COORDINATES[mode])
+    return linear(emit, x, _target(op, x, factors), mode)
 
 
 @mil.lowers("resize_bilinear")
 def resize_bilinear(op: MilOperation, emit: Emitter) -> ir.Value:
     """Linear interpolation at the target size, at the grid points of ``sampling_mode``."""
     target = [op.integer("target_size_height", 1), op.integer("target_size_width", 1)]
-    return _linear(op, emit, op.value(), target, _sampling(op))
+    return linear(emit, op.value(), target, _sampling(op))
 
 
 def _sampling(op: MilOperation) -> str:
     mode = op.text("sampling_mode", "DEFAULT")
-    if mode not in _COORDINATES:
+    if mode not in COORDINATES:
         raise Refused(f"sampling_mode = {mode!r} is not known")
     return mode
 
@@ -154,13 +157,13 @@ def _sampling(op: MilOperation) -> str:
 def resize(op: MilOperation, emit: Emitter) -> ir.Value:
     """The last ``resized_dims`` dimensions to the last ones of ``shape``, where 0 keeps the size."""
     x, count = op.value(), op.integer("resized_dims")
-    old = op.shape(x)[-count:]
+    old = shape_of(x)[-count:]
     target = [new or size for new, size in zip(op.ints("shape")[-count:], old, strict=True)]
     mode = _sampling(op)
     if op.text("interpolation_mode", "LINEAR") == "LINEAR":
-        return _linear(op, emit, x, target, mode)
+        return linear(emit, x, target, mode)
     if mode != "DEFAULT" and any(new % size for size, new in zip(old, target, strict=True)):
         raise Refused(f"nearest neighbours with sampling_mode = {mode!r}: how ties are rounded is not specified")
     if mode not in ("DEFAULT", "UNALIGN_CORNERS"):
         raise Refused(f"nearest neighbours with sampling_mode = {mode!r}: how ties are rounded is not specified")
-    return _nearest(op, emit, x, target)
+    return nearest(emit, x, target)

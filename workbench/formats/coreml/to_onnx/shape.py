@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from workbench.formats.coreml.tensors import shape_of
 from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.hub import Emitter
 from workbench.lowering import Refused
@@ -86,9 +87,14 @@ def concat(op: MilOperation, emit: Emitter) -> ir.Value:
     values, axis = op.raws(), op.integer("axis")
     if op.rank(values[0]) == 0:  # numbers are joined into a vector
         values = [emit.op("Unsqueeze", value, emit.const([0])) for value in values]
-    if not op.flag("interleave", False) or len(values) == 1:
-        return emit.op("Concat", *values, axis=axis)
-    sizes = list(op.shape(values[0]))
+    if op.flag("interleave", False) and len(values) > 1:
+        return interleaved(emit, values, axis)
+    return emit.op("Concat", *values, axis=axis)
+
+
+def interleaved(emit: Emitter, values: list[ir.Value], axis: int) -> ir.Value:
+    """Joined along ``axis``, one slice of each in turn."""
+    sizes = list(shape_of(values[0]))
     axis %= len(sizes)
     stacked = stacked_along(emit, values, axis + 1)
     sizes[axis] *= len(values)

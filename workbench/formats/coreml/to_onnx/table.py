@@ -15,9 +15,10 @@ import onnx_ir as ir
 
 from workbench.document import TensorSpec
 from workbench.errors import ModelError
+from workbench.formats.coreml.tensors import rank_of, shape_of
 from workbench.formats.coreml.to_onnx.scope import Scope
 from workbench.formats.coreml.values import Constant, as_sequence
-from workbench.hub import Emitter, dims_of, dtype_name
+from workbench.hub import Emitter
 from workbench.lowering import Refused, Table
 
 Array = np.ndarray[Any, Any]
@@ -92,16 +93,11 @@ class MilOperation:
 
     def rank(self, value: ir.Value) -> int:
         """The rank of a tensor; refused if it is not known."""
-        if value.shape is None:
-            raise Refused(f"the rank of {value.name!r} is not known")
-        return len(value.shape)
+        return rank_of(value)
 
     def shape(self, value: ir.Value) -> tuple[int, ...]:
         """The fixed shape of a tensor; refused if a dimension is only known at run time."""
-        dims = dims_of(value)
-        if dims is None or not all(isinstance(dim, int) for dim in dims):
-            raise Refused(f"the shape of {value.name!r} is only known at run time", "fix the input shapes")
-        return tuple(dim for dim in dims if isinstance(dim, int))
+        return shape_of(value)
 
     def dtype(self, name: str = "x") -> str:
         """The declared dtype of a parameter."""
@@ -195,8 +191,3 @@ def dtype_of(text: str) -> str:
     if not re.fullmatch(r"bool|float16|float32|u?int(8|16|32)", name):
         raise Refused(f"the dtype {text!r} is not supported")
     return name
-
-
-def like(emit: Emitter, number: Any, value: ir.Value) -> ir.Value:
-    """A constant of the value's dtype."""
-    return emit.const(np.asarray(number), dtype_name(value.dtype))

@@ -9,8 +9,11 @@ import onnx_ir as ir
 
 from workbench.document import Dim
 from workbench.formats.coreml.to_onnx.table import MilOperation
-from workbench.hub import dims_of
+from workbench.hub import Emitter, dims_of
 from workbench.lowering import Refused
+
+Pads = list[tuple[int, int]]
+"""Elements before and after, by spatial dimension."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def window_of(op: MilOperation, kernel: Sequence[int]) -> Window:
     return Window(tuple(kernel), op.ints("strides", ones), op.ints("dilations", ones))
 
 
-def padding(op: MilOperation, window: Window, sizes: Sequence[Dim], default: str = "valid") -> list[tuple[int, int]]:
+def padding(op: MilOperation, window: Window, sizes: Sequence[Dim], default: str = "valid") -> Pads:
     """Elements padded before and after, by spatial dimension, as ``pad_type`` and ``pad`` state them.
 
     Raises:
@@ -56,13 +59,13 @@ def padding(op: MilOperation, window: Window, sizes: Sequence[Dim], default: str
     if kind not in ("same", "same_lower"):
         raise Refused(f"pad_type = {kind!r} is not known")
     totals = [
-        _same_total(size, stride, extent)
+        same_total(size, stride, extent)
         for size, stride, extent in zip(sizes, window.strides, window.extents, strict=True)
     ]
     return [split_total(total, lower=kind == "same_lower") for total in totals]
 
 
-def _same_total(size: Dim, stride: int, extent: int) -> int:
+def same_total(size: Dim, stride: int, extent: int) -> int:
     if stride == 1:
         return extent - 1
     if not isinstance(size, int):
@@ -78,3 +81,38 @@ def split_total(total: int, *, lower: bool = False) -> tuple[int, int]:
 def onnx_pads(pads: Sequence[tuple[int, int]]) -> list[int]:
     """ONNX's order: all beginnings, then all ends."""
     return [before for before, _ in pads] + [after for _, after in pads]
+
+
+def ceiling(sizes: Sequence[Dim], window: Window, pads: Pads) -> Pads:
+    """Padding with which rounding down gives what ``ceil_mode`` gives by rounding up.
+
+    A last window that would begin in the padding behind is dropped, as in PyTorch.
+    """
+    result = []
+    for size, kernel, stride, (before, after) in zip(sizes, window.kernel, window.strides, pads, strict=True):
+        if not isinstance(size, int):
+            raise Refused("ceil_mode with a size that is only known at run time", "fix the input shapes")
+        count = -(-(size + before + after - kernel) // stride) + 1
+        if (count - 1) * stride >= size + before:
+            if not before + after:
+                raise Refused("ceil_mode makes a window that lies outside the tensor")
+            count -= 1
+        result.append((before, max((count - 1) * stride + kernel - size - before, 0)))
+    return result
+
+
+def average(emit: Emitter, x: ir.Value, window: Window, stated: Pads, pads: Pads, *, exclude: bool) -> ir.Value:
+    """The mean of each window.
+
+    Args:
+        stated: padding whose zeros count, unless ``exclude``.
+        pads: the padding in all. What only the ceiling adds never counts, so ``stated`` is then laid on beforehand.
+    """
+    if not exclude and pads != stated:
+        x = emit.op("Pad", x, emit.const(onnx_pads([(0, 0), (0, 0), *stated])))
+        pads = [(0, whole[1] - part[1]) for whole, part in zip(pads, stated, strict=True)]
+        exclude = True
+    return emit.op(
+        "AveragePool", x, kernel_shape=window.kernel, strides=window.strides, pads=onnx_pads(pads),
+        count_include_pad=int(not exclude),
+    )  # fmt: skip

@@ -1,0 +1,30 @@
+"""The older form of Core ML model: a list of layers over float32 tensors; its table, families and engine."""
+
+from workbench.formats.coreml.neuralnetwork import (
+    activation,
+    convolution,
+    elementwise,
+    indexing,
+    linear,
+    normalization,
+    reduction,
+    shape,
+    slicing,
+)
+from workbench.formats.coreml.neuralnetwork.form import NetworkForm
+from workbench.formats.coreml.neuralnetwork.table import network
+
+__all__ = ["NetworkForm", "network"]
+
+FAMILIES = (
+    activation,
+    convolution,
+    elementwise,
+    indexing,
+    linear,
+    normalization,
+    reduction,
+    shape,
+    slicing,
+)
+"""Every family; importing it registers its lowerings."""

@@ -1,0 +1,253 @@
+"""A neural network as a document sees it: blobs named apart, layers, interface, and the lowering of all of it."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from workbench import limits
+from workbench.document import Layer, TensorSpec
+from workbench.errors import ConversionError, ExecutionError, ModelError, Refusal
+from workbench.formats.coreml.interface import Feature, Interface
+from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, floats, network
+from workbench.formats.coreml.neuralnetwork.weights import weight_count
+from workbench.formats.coreml.package import Package
+from workbench.hub import Emitter, dims_of, set_type
+from workbench.lowering import Refused
+
+_CONTRADICTIONS = (
+    ModelError, ExecutionError, ValueError, IndexError, KeyError, TypeError, OverflowError, ZeroDivisionError
+)  # fmt: skip
+"""What a lowering raises where a damaged model's parameters do not fit together."""
+
+_LEGACY_RANKS = (1, 3)  # the ranks of arrays that the rank-5 mapping is defined for
+
+
+class NetworkForm:
+    """A ``NeuralNetwork``, ``NeuralNetworkClassifier`` or ``NeuralNetworkRegressor`` message."""
+
+    def __init__(self, message: Any, package: Package, interface: Interface) -> None:
+        self._kind = message.WhichOneof("Type")
+        self._network = getattr(message, self._kind)
+        self._label = package.label
+        self._interface = interface
+        limits.check("nodes", len(self._network.layers), package.label)
+        self._rank5_arrays = self._network.arrayInputShapeMapping == 0
+        self._rank5_images = self._network.imageInputShapeMapping == 0
+        self.labels = self._labels()
+        names = [feature.name for feature in interface.inputs]
+        # the outputs that the caller sees have other shapes than rank-5 blobs
+        taken = names + [feature.name for feature in interface.outputs if self._rank5_arrays]
+        self._steps, self._last = _steps(self._network.layers, names, taken)
+        self.inputs = tuple(self._input(feature) for feature in interface.inputs)
+        self.outputs = tuple(
+            TensorSpec(feature.name, "float32", feature.dims() if feature.kind == "array" else None)
+            for feature in interface.outputs
+            if not self.labels or feature.name != interface.label_name
+        )
+
+    def layers(self) -> tuple[Layer, ...]:
+        """The network's layers in their order."""
+        return tuple(step.layer() for step in self._steps)
+
+    def weight_files(self) -> set[str]:
+        """None: this form's weights are in the message."""
+        return set()
+
+    def precision_note(self) -> str:
+        """Nothing: the layers are calculated in float32."""
+        return ""
+
+    def hub(self, name: str) -> ir.Model:
+        """Lower every layer.
+
+        Raises:
+            ConversionError: with all refusals.
+            ModelError: the network contradicts itself.
+        """
+        emitter = Emitter(name)
+        blobs: dict[str, ir.Value] = {}
+        for spec, feature in zip(self.inputs, self._interface.inputs, strict=True):
+            value = emitter.input(spec.name, spec.dtype, spec.shape)
+            blobs[spec.name] = self._prepared(emitter, value, feature)
+        refusals = [refusal for step in self._steps if (refusal := self._lower(step, emitter, blobs)) is not None]
+        if refusals:
+            raise ConversionError(refusals, name)
+        return emitter.finish([self._result(emitter, blobs, spec) for spec in self.outputs])
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _labels(self) -> tuple[Any, ...]:
+        if self._kind != "neuralNetworkClassifier":
+            return ()
+        kind = self._network.WhichOneof("ClassLabels")
+        return tuple(getattr(self._network, kind).vector) if kind else ()
+
+    def _input(self, feature: Feature) -> TensorSpec:
+        if feature.kind not in ("array", "image"):
+            raise ModelError(
+                f"{self._label}: the input {feature.name!r} is a {feature.kind}, not an array or an image."
+            )
+        return TensorSpec(feature.name, feature.dtype if feature.kind == "array" else "float32", feature.dims())
+
+    def _prepared(self, emitter: Emitter, value: ir.Value, feature: Feature) -> ir.Value:
+        """The tensor that the first layers read: float32, preprocessed, of five dimensions where the network says so."""
+        if value.dtype is not ir.DataType.FLOAT:
+            value = floats(emitter, value)
+        if feature.kind == "image":
+            value = self._preprocessed(emitter, value, feature)
+            return emitter.op("Unsqueeze", value, emitter.const([0])) if self._rank5_images else value
+        if not self._rank5_arrays:
+            return value
+        rank = 0 if value.shape is None else len(value.shape)
+        if rank not in (*_LEGACY_RANKS, 5):
+            raise ModelError(f"{self._label}: the input {feature.name!r} is of rank {rank}; this mapping takes 1 or 3.")
+        axes = {1: [0, 1, 3, 4], 3: [0, 1]}.get(rank)
+        return value if axes is None else emitter.op("Unsqueeze", value, emitter.const(axes))
+
+    def _preprocessed(self, emitter: Emitter, value: ir.Value, feature: Feature) -> ir.Value:
+        images = [entry.name for entry in self._interface.inputs if entry.kind == "image"]
+        for entry in self._network.preprocessing:
+            if (entry.featureName or images[0]) != feature.name:
+                continue
+            kind = entry.WhichOneof("preprocessor")
+            if kind == "scaler":
+                scaler = entry.scaler
+                colours = {"RGB": ("red", "green", "blue"), "BGR": ("blue", "green", "red")}
+                names = colours.get(feature.colours, ("gray",))
+                bias = [getattr(scaler, f"{name}Bias") for name in names]
+                value = emitter.op("Mul", value, emitter.const(scaler.channelScale or 1.0))
+                value = emitter.op("Add", value, emitter.const(np.asarray(bias, np.float32).reshape(-1, 1, 1)))
+            elif kind == "meanImage":
+                mean = np.asarray(entry.meanImage.meanImage, np.float32).reshape((feature.shape or ())[1:])
+                value = emitter.op("Sub", value, emitter.const(mean))
+        return value
+
+    def _lower(self, step: Step, emitter: Emitter, blobs: dict[str, ir.Value]) -> Refusal | None:
+        where = f"{self._label}: {step.kind} {step.name!r}"
+        missing = [name for name in step.inputs if name not in blobs]
+        if missing:
+            raise ModelError(f"{where}: reads {missing[0]!r}, which nothing before it makes.")
+        view = NetworkLayer(step.kind, step.parameters, [blobs[name] for name in step.inputs], len(step.outputs))
+        try:
+            with emitter.layer([step.name], hint=step.name):
+                values = _results(view, emitter)
+                for name, value in zip(step.outputs, values, strict=True):
+                    blobs[name] = emitter.rename(value, name)
+        except Refused as refusal:
+            for name in step.outputs:
+                blobs[name] = set_type(ir.Value(name=name), "float32", None)
+            return Refusal("coreml", "onnx", step.kind, step.name, refusal.cause, refusal.way_out)
+        except _CONTRADICTIONS as error:
+            raise ModelError(f"{where}: {error}") from error
+        return None
+
+    def _result(self, emitter: Emitter, blobs: dict[str, ir.Value], spec: TensorSpec) -> ir.Value:
+        """An output: a blob; under the rank-5 mapping without the dimensions that it had to be given."""
+        source = self._last.get(spec.name, "")
+        if self.labels and not source and self._steps:  # the probabilities: the last layer's output, unless named
+            named = self._network.labelProbabilityLayerName
+            source = self._last.get(named, "") or self._steps[-1].outputs[0]
+        if source not in blobs:
+            raise ModelError(f"{self._label}: no layer makes the output {spec.name!r}.")
+        value = blobs[source]
+        if source == spec.name:
+            return value
+        dims = dims_of(value)
+        if self.labels:
+            value = emitter.op("Reshape", value, emitter.const([-1]))
+        elif dims is not None and len(dims) == 5:
+            vector = spec.shape is not None and len(spec.shape) == 1
+            value = emitter.op("Squeeze", value, emitter.const([0, 1, 3, 4] if vector else [0, 1]))
+        else:
+            value = emitter.op("Identity", value)
+        return emitter.rename(value, spec.name)
+
+
+class Step:
+    """One layer with its blobs named apart (a network may write a blob twice)."""
+
+    def __init__(self, message: Any, name: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+        self.kind = message.WhichOneof("layer") or "untyped"
+        self.name = name
+        self.inputs = inputs
+        self.outputs = outputs
+        self.message = message
+        self.parameters = getattr(message, self.kind) if self.kind != "untyped" else message
+
+    def layer(self) -> Layer:
+        """The layer as the document lists it."""
+        shapes = [tuple(int(size) for size in tensor.dimValue) for tensor in self.message.outputTensor]
+        specs = tuple(
+            TensorSpec(name, "float32", shape if shape and min(shape) > 0 else None)
+            for name, shape in itertools.zip_longest(self.outputs, shapes[: len(self.outputs)])
+        )
+        attributes: dict[str, Any] = {}
+        count = 0
+        for descriptor, value in self.parameters.ListFields() if self.kind != "untyped" else ():
+            weights = [value] if type(value).__name__ == "WeightParams" else []
+            if descriptor.message_type is None:
+                attributes[descriptor.name] = _shown(descriptor, value)
+            elif self.kind == "activation":
+                attributes["function"] = descriptor.name
+                weights = [part for _, part in value.ListFields() if type(part).__name__ == "WeightParams"]
+                attributes.update({d.name: v for d, v in value.ListFields() if d.message_type is None})
+            elif not weights:
+                attributes[descriptor.name] = " ".join(str(value).split())[:200]
+            count += sum(map(weight_count, weights))
+        return Layer(self.name, self.kind, self.inputs, specs, attributes, count)
+
+
+def _shown(descriptor: Any, value: Any) -> Any:
+    if descriptor.enum_type is not None and isinstance(value, int):
+        return descriptor.enum_type.values_by_number[value].name
+    return value if isinstance(value, int | float | str | bool) else list(value)[:64]
+
+
+def _steps(layers: Any, inputs: list[str], taken: list[str]) -> tuple[tuple[Step, ...], dict[str, str]]:
+    """Layers whose names, and whose outputs' names, are unique; and what each blob is called in the end.
+
+    A network may write a blob twice; what is written last keeps the plain name, unless it is taken.
+    """
+    left = collections.Counter(name for message in layers for name in message.output)
+    current = {name: name for name in inputs}
+    used = set(taken)
+    names: set[str] = set()
+    steps = []
+    for message in layers:
+        reads = tuple(current.get(name, name) for name in message.input)
+        writes = []
+        for name in message.output:
+            left[name] -= 1
+            plain = left[name] == 0 and name not in used
+            current[name] = name if plain else _unused(name, used | set(left))
+            used.add(current[name])
+            writes.append(current[name])
+        name = message.name if message.name and message.name not in names else _unused(message.name, names)
+        names.add(name)
+        steps.append(Step(message, name, reads, tuple(writes)))
+    return tuple(steps), current
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    count = 1
+    while f"{name}/{count}" in taken:
+        count += 1
+    return f"{name}/{count}"
+
+
+def _results(view: NetworkLayer, emitter: Emitter) -> list[ir.Value]:
+    lowering = network.find(view.kind)
+    if lowering is None:
+        raise Refused("the hub has no counterpart for it in this version of the workbench")
+    found = lowering(view, emitter)
+    if view.leftover():
+        raise Refused(f"the parameters {', '.join(map(repr, view.leftover()))} are not understood")
+    values = [found] if isinstance(found, ir.Value) else list(found)
+    if len(values) != view.outputs:
+        raise ModelError(f"{view.outputs} outputs are declared, the layer has {len(values)}.")
+    return values

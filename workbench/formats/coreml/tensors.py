@@ -1,0 +1,31 @@
+"""Questions that both forms of Core ML model ask of hub values while they are lowered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from workbench.hub import Emitter, dims_of, dtype_name
+from workbench.lowering import Refused
+
+
+def rank_of(value: ir.Value) -> int:
+    """The rank; refused if it is not known."""
+    if value.shape is None:
+        raise Refused(f"the rank of {value.name!r} is not known")
+    return len(value.shape)
+
+
+def shape_of(value: ir.Value) -> tuple[int, ...]:
+    """The fixed shape; refused if a dimension is only known at run time."""
+    dims = dims_of(value)
+    if dims is None or not all(isinstance(dim, int) for dim in dims):
+        raise Refused(f"the shape of {value.name!r} is only known at run time", "fix the input shapes")
+    return tuple(dim for dim in dims if isinstance(dim, int))
+
+
+def like(emit: Emitter, number: Any, value: ir.Value) -> ir.Value:
+    """A constant of the value's dtype."""
+    return emit.const(np.asarray(number), dtype_name(value.dtype))
