@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,9 +47,7 @@ def theme_named(name: str) -> Theme:
 
 def new_figure(theme: Theme, width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """A transparent figure, in inches, that knows nothing of pyplot; its axes side by side."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = _figure_class()(figsize=(width, height), layout="constrained")
     figure.patch.set_alpha(0)
     axes = [figure.add_subplot(1, columns, column + 1) for column in range(columns)]
     for axis in axes:
@@ -59,6 +59,20 @@ def new_figure(theme: Theme, width: float, height: float, columns: int = 1) -> t
             spine.set_color(theme.grid)
             spine.set_visible(name in ("left", "bottom"))
     return figure, axes
+
+
+@functools.lru_cache(maxsize=1)
+def _figure_class() -> type[Figure]:
+    """A figure that a notebook shows as a picture; matplotlib's own is only shown once pyplot has been imported."""
+    from matplotlib import figure
+
+    class Figure(figure.Figure):
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png", dpi=110)
+            return buffer.getvalue()
+
+    return Figure
 
 
 def label(axis: Axes, theme: Theme, *, title: str = "", x: str = "", y: str = "") -> None:
