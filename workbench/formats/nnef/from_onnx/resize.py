@@ -23,7 +23,9 @@ def resize_19(node: HubNode, b: Builder) -> Tensor:
     """Nearest by gather, linear and cubic by a matrix for each axis."""
     x = b.tensor(node.value(0))
     mode = node.attr_string("mode")
-    if node.attr_string("coordinate_transformation_mode") == "tf_crop_and_resize":
+    coordinates = node.attr_string("coordinate_transformation_mode")
+    corners = coordinates == "align_corners"
+    if coordinates == "tf_crop_and_resize":
         raise Refused("coordinate_transformation_mode 'tf_crop_and_resize' reads outside of the image")
     if node.attr_string("keep_aspect_ratio_policy") != "stretch":
         raise Refused("keep_aspect_ratio_policy is not 'stretch'")
@@ -37,6 +39,8 @@ def resize_19(node: HubNode, b: Builder) -> Tensor:
         scale = None if scales is None or scales.size == 0 else float(scales.reshape(-1)[position])
         if shape[axis] == x.shape[axis] and scale in (None, 1.0):
             continue
+        if scale is not None and corners and scale * x.shape[axis] != shape[axis]:
+            raise Refused("corners are aligned and the scale does not give a whole extent; runtimes differ there")
         matrix = _matrix(node, x.shape[axis], shape[axis], scale)
         if mode == "nearest":
             x = b.op("gather", x, b.const(matrix.argmax(axis=0), "integer"), axis=axis)
