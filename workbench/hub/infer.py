@@ -19,6 +19,9 @@ from workbench.hub.opset import IR_VERSION, OPSET, schema_of
 if TYPE_CHECKING:
     import onnx
 
+_LIKE_THEIR_INPUT = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
+"""Operators that onnx defines by a function body and gives no inference of their own."""
+
 SMALL = 4096
 """Elements up to which a constant input is shown to the inference (shapes, axes, pads are never larger)."""
 
@@ -103,6 +106,8 @@ def infer_node(node: ir.Node, known: Mapping[ir.Value, np.ndarray[Any, Any]] | N
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         label = f"onnx {node.op_type}-{schema.since_version} {node.name!r}"
         raise ModelError(f"{label}: its inputs do not fit together: {_first_line(error)}.") from error
+    if node.op_type in _LIKE_THEIR_INPUT and not node.domain:
+        inferred = {"o0": types["i0"]}
     for index, value in enumerate(node.outputs):
         found = inferred.get(f"o{index}")
         if found is not None and found.WhichOneof("value") is not None:

@@ -132,7 +132,13 @@ def logic_7(node: HubNode, t: ProgramTarget) -> Any:
 
 @lowers("Where", since=16)
 def where_16(node: HubNode, t: ProgramTarget) -> Any:
-    return t.op("select", cond=t.var(node.value(0)), a=t.var(node.value(1)), b=t.var(node.value(2)))
+    """Booleans are selected by logic, for which every executor has an implementation."""
+    condition, chosen, other = (t.var(node.value(index)) for index in range(3))
+    if t.kind(chosen) != "bool":
+        return t.select(condition, chosen, other, node.shape(node.outputs[0]))
+    first = t.op("logical_and", x=condition, y=chosen)
+    second = t.op("logical_and", x=t.op("logical_not", x=condition), y=other)
+    return t.op("logical_or", x=first, y=second)
 
 
 @lowers("PRelu", since=16)
@@ -146,4 +152,4 @@ def prelu_16(node: HubNode, t: ProgramTarget) -> Any:
             alpha = np.broadcast_to(per_channel.reshape(-1), (shape[1],))
             return t.op("prelu", x=x, alpha=t.const(np.ascontiguousarray(alpha), slope.name or "slope"))
     below = t.op("less", x=x, y=t.scalar(0, x))
-    return t.op("select", cond=below, a=t.op("mul", x=x, y=t.var(slope)), b=x)
+    return t.select(below, t.op("mul", x=x, y=t.var(slope)), x, shape)

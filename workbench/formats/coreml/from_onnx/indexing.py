@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from workbench.formats.coreml.from_onnx.shape import sliced
 from workbench.formats.coreml.from_onnx.table import lowers
 from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
 from workbench.hub import HubNode
@@ -55,8 +56,6 @@ def gatherelements_13(node: HubNode, t: ProgramTarget) -> Any:
     if any(own > size for place, (own, size) in enumerate(zip(shape, x.shape)) if place != axis):
         raise Refused("the indices are larger than the data beside the axis")
     if any(own < size for place, (own, size) in enumerate(zip(shape, x.shape)) if place != axis):
-        from workbench.formats.coreml.from_onnx.shape import sliced
-
         x = sliced(t, x, [range(size if place == axis else shape[place]) for place, size in enumerate(x.shape)])
     indices = positive(node, 1, x.shape[axis], t)
     return through_int32(t, x, lambda data: t.op("gather_along_axis", x=data, indices=indices, axis=axis))
@@ -86,12 +85,26 @@ def scatternd_18(node: HubNode, t: ProgramTarget) -> Any:
 def _scatter(node: HubNode, t: ProgramTarget, operator: str, sizes: Any, **extra: Any) -> Var:
     mode = _MODES[node.attr_string("reduction") or "none"]
     indices, data, updates = positive(node, 1, sizes, t), t.var(node.value(0)), t.var(node.value(2))
+    if t.kind(data) == "bool" and mode != "update":
+        raise Refused("booleans cannot be scattered with a reduction in Core ML")
     if t.kind(data) == "bool":
-        if mode != "update":
-            raise Refused("booleans cannot be scattered with a reduction in Core ML")
         data, updates = t.cast(data, "int32"), t.cast(updates, "int32")
-        return t.cast(t.op(operator, data=data, indices=indices, updates=updates, mode=mode, **extra), "bool")
-    return t.op(operator, data=data, indices=indices, updates=updates, mode=mode, **extra)
+    block = data
+    if operator == "scatter_along_axis":  # MIL's indices span the data beside the axis, ONNX's may be fewer
+        spans = [size if place == extra["axis"] else indices.shape[place] for place, size in enumerate(data.shape)]
+        block = sliced(t, data, [range(span) for span in spans])
+    block = t.op(operator, data=block, indices=indices, updates=updates, mode=mode, **extra)
+    return t.cast(_restored(t, block, data), t.kind(t.var(node.value(0))))
+
+
+def _restored(t: ProgramTarget, block: Var, whole: Var) -> Var:
+    """The whole with its first corner replaced by the block."""
+    for axis, (own, size) in enumerate(zip(tuple(block.shape), whole.shape)):
+        if own < size:
+            picks = [range(span) for span in block.shape]
+            picks[axis] = range(own, size)
+            block = t.op("concat", values=[block, sliced(t, whole, picks)], axis=axis)
+    return block
 
 
 @lowers("OneHot", since=11)
@@ -110,10 +123,9 @@ def onehot_11(node: HubNode, t: ProgramTarget) -> Any:
     shape.insert(axis, 1)
     positions = np.arange(depth, dtype=np.int32).reshape([depth if place == axis else 1 for place in range(rank)])
     chosen = t.op("equal", x=t.reshape(counted, shape), y=t.const(positions, "positions"))
-    values = np.asarray([off, on])
-    if values.dtype == np.bool_:
-        return t.op("select", cond=chosen, a=bool(on), b=bool(off))
-    return t.op("select", cond=chosen, a=t.const(values[1], "on"), b=t.const(values[0], "off"))
+    if np.asarray(on).dtype == np.bool_:
+        raise Refused("booleans by one-hot", "use numbers for on and off, and cast the result")
+    return t.select(chosen, t.const(on, "on"), t.const(off, "off"), node.shape(node.outputs[0]))
 
 
 @lowers("TopK", since=24)

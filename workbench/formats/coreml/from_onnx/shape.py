@@ -156,17 +156,9 @@ def sliced(t: ProgramTarget, x: Var, picks: Sequence[range]) -> Var:
 def expand_13(node: HubNode, t: ProgramTarget) -> Any:
     """ONNX's expand broadcasts both ways; the inferred shape is the result of that."""
     node.require_constant(1)
-    return broadcast(t, t.var(node.value(0)), node.shape(node.outputs[0]))
-
-
-def broadcast(t: ProgramTarget, x: Var, shape: Sequence[int]) -> Var:
-    """The value repeated along its axes of size 1 until it has the shape."""
-    if tuple(x.shape) == tuple(shape):
-        return t.op("identity", x=x)
-    aligned = (1,) * (len(shape) - len(x.shape)) + tuple(x.shape)
-    repeats = [size // own for size, own in zip(shape, aligned)]
-    found = t.reshape(x, aligned)
-    return t.op("tile", x=found, reps=np.asarray(repeats, np.int32)) if max(repeats) > 1 else found
+    x = t.var(node.value(0))
+    found = t.broadcast(x, node.shape(node.outputs[0]))
+    return t.op("identity", x=x) if found is x else found
 
 
 @lowers("Tile", since=13)
@@ -212,7 +204,7 @@ def trilu_14(node: HubNode, t: ProgramTarget) -> Any:
     ones = np.ones((rows, columns), dtype=np.bool_)
     mask = np.triu(ones, offset) if upper else np.tril(ones, offset)
     keep = t.const(mask.reshape((1,) * (len(x.shape) - 2) + mask.shape), "mask")
-    return t.op("select", cond=keep, a=x, b=False if t.kind(x) == "bool" else t.scalar(0, x))
+    return t.op("select", cond=keep, a=x, b=t.scalar(0, x))
 
 
 @lowers("EyeLike", since=22)

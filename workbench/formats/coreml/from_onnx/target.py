@@ -141,6 +141,30 @@ class ProgramTarget:
         order = [int(axis) for axis in perm]
         return var if order == list(range(len(order))) else self.op("transpose", x=var, perm=order)
 
+    def select(self, condition: Var, chosen: Any, other: Any, shape: Sequence[int]) -> Var:
+        """``chosen`` where the condition holds, else ``other``, in the shape that the three broadcast to.
+
+        coremltools infers the result's shape from the two alone, so one of them is given the whole of it.
+        """
+        sizes = tuple(shape)
+        for value in (chosen, other):
+            if tuple(getattr(value, "shape", ())) == sizes:
+                return self.op("select", cond=condition, a=chosen, b=other)
+        return self.op("select", cond=condition, a=self.broadcast(chosen, sizes), b=other)
+
+    def broadcast(self, value: Any, shape: Sequence[int]) -> Var:
+        """The value, or number, repeated along its axes of size 1 until it has the shape; itself if it has it."""
+        own = tuple(getattr(value, "shape", ()))
+        constant = getattr(value, "val", value)
+        if own == tuple(shape):
+            return value
+        if constant is not None:
+            return self.const(np.broadcast_to(np.asarray(constant), tuple(shape)), f"{self._hint}_broadcast")
+        aligned = (1,) * (len(shape) - len(own)) + own
+        repeats = [size // old for size, old in zip(shape, aligned)]
+        found = self.reshape(value, aligned)
+        return self.op("tile", x=found, reps=np.asarray(repeats, np.int32)) if max(repeats) > 1 else found
+
     # -- what the engine uses -----------------------------------------------------------------------------------
 
     def begin(self, node: HubNode) -> None:
@@ -151,9 +175,11 @@ class ProgramTarget:
         for value in (*node.inputs, *node.outputs):
             if value is not None and value.name:
                 carrier(node.dtype(value))
-                check_filled(value.name, node.shape(value))
                 if node.operator not in MOVERS:
                     check_rank(value.name, node.shape(value))
+        for value in node.outputs:
+            if value.name:
+                check_filled(value.name, node.shape(value))
         if any(value is not None and node.dtype(value) == "float64" for value in (*node.inputs, *node.outputs)):
             node.approximate("float64 is computed in float32: relative 2⁻²⁴ for each operation")
 
