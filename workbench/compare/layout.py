@@ -66,7 +66,8 @@ def in_place_of(pair: Pair, reference: Any, dtype: np.dtype[Any] | None, dims: S
         found = x.reshape(shape).transpose(np.argsort(pair.target_perm))
     if found is None:
         return None
-    placed: Array = np.asarray(found, dtype=dtype, order="C")
+    with np.errstate(over="ignore"):  # beyond float16: the target's tensor would be infinite as well
+        placed: Array = np.asarray(found, dtype=dtype, order="C")
     return placed
 
 

@@ -68,8 +68,8 @@ def match(reference: Model, target: Model) -> Matching:
     for relate in (_forward, _backward, _siblings):
         found = relate(reference, target)
         if found is not None:
-            return _flag_outputs(found, reference)
-    return _flag_outputs(_by_name(reference, target), reference)
+            return _flag_outputs(found, reference, target)
+    return _flag_outputs(_by_name(reference, target), reference, target)
 
 
 def values_of(model: ir.Model) -> dict[str, ir.Value]:
@@ -197,11 +197,15 @@ def _converted(
 
 
 def _computed(pair: Pair, first: Mapping[str, ir.Value], second: Mapping[str, ir.Value]) -> bool:
-    """Whether both tensors exist and at least the reference's or the target's is the work of a node."""
+    """Whether both tensors exist and at least one of them is the work of a node."""
     reference, target = first.get(pair.reference), second.get(pair.target)
-    if reference is None or target is None:
-        return False
-    return reference.producer() is not None or target.producer() is not None
+    return reference is not None and target is not None and (is_computed(reference) or is_computed(target))
+
+
+def is_computed(value: ir.Value) -> bool:
+    """Whether a node other than Constant makes the value."""
+    node = value.producer()
+    return node is not None and not (node.op_type == "Constant" and not node.domain)
 
 
 def _by_name(reference: Model, target: Model) -> Matching:
@@ -210,10 +214,7 @@ def _by_name(reference: Model, target: Model) -> Matching:
     pairs = [
         Pair(name, name, evidence="name", same_shape=True)
         for name, value in first.items()
-        if value.producer() is not None
-        and name in second
-        and second[name].producer() is not None
-        and _alike(value, second[name])
+        if is_computed(value) and name in second and is_computed(second[name]) and _alike(value, second[name])
     ]
     return Matching(
         tuple(pairs), tuple(_inputs_by_name(reference, target)), {}, {}, frozenset(), "tensors with the same names"
@@ -270,9 +271,15 @@ def kind_of_dtype(name: str) -> str:
     return name
 
 
-def _flag_outputs(found: Matching, reference: Model) -> Matching:
+def _flag_outputs(found: Matching, reference: Model, target: Model) -> Matching:
+    """Mark the pairs of the reference's outputs: those with an output of the target, if there are any."""
+    own = {spec.name for spec in target.outputs}
+    best = {pair.reference for pair in found.pairs if pair.target in own}
     outputs = {spec.name for spec in reference.outputs}
-    pairs = tuple(replace(pair, output=pair.reference in outputs) for pair in found.pairs)
+    pairs = tuple(
+        replace(pair, output=pair.reference in outputs and (pair.target in own or pair.reference not in best))
+        for pair in found.pairs
+    )
     return replace(found, pairs=pairs)
 
 
@@ -299,7 +306,8 @@ def match_outputs(
         rivals = [errors[key] for key in errors if (key[0] == a) != (key[1] == b)]
         if error <= 1e-2 and all(rival > max(10 * error, 1e-9) for rival in rivals):
             pairs.append(Pair(a, b, evidence="numbers", output=True))
-    return replace(found, pairs=(*found.pairs, *pairs))
+    relation = f"{found.relation}, outputs whose numbers agree" if pairs else found.relation
+    return replace(found, pairs=(*found.pairs, *pairs), relation=relation)
 
 
 def _distance(reference: Any, target: Any) -> float:

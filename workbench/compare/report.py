@@ -177,7 +177,8 @@ class Report:
 
     def __repr__(self) -> str:
         verdict = "ok" if self.ok else "not ok"
-        return f"Report({self.reference.name!r} → {self.target.name!r}, {verdict}, {self.summary()})"
+        sides = " → ".join(f"{side.format} {side.name!r}" for side in (self.reference, self.target))
+        return f"Report({sides}, {verdict}, {self.summary()})"
 
     def __str__(self) -> str:
         """The verdict, the outputs and what is worst, in figures that do not vary between machines."""

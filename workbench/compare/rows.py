@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Literal
 import onnx_ir as ir
 
 from workbench.compare.engine import Engine, Found
-from workbench.compare.match import Matching, values_of
+from workbench.compare.match import Matching, is_computed, values_of
 from workbench.compare.metrics import Metrics
 from workbench.compare.side import Walk
-from workbench.compare.tolerance import SUMS, Allowance, Tolerance, judge, kind_of
+from workbench.compare.tolerance import Allowance, Tolerance, judge
 from workbench.document import Layer
-from workbench.hub import dims_of, dtype_name, layers_of
+from workbench.hub import Emitter, dims_of, dtype_name, layers_of
+from workbench.hub.evaluate import RANDOM
 
 if TYPE_CHECKING:
     from workbench.model import Model
@@ -83,18 +84,23 @@ def make_rows(
     by_reference: dict[str, list[Found]] = {}
     for item in found.values():
         by_reference.setdefault(item.pair.reference, []).append(item)
+    variable = _variable(reference.graph.graph)
     named = {spec.name: layer for layer in reference.layers for spec in layer.outputs}
     for name, value in values_of(reference.graph).items():
         for item in by_reference.get(name, ()):
             rows.append(maker.measured(len(rows), item, named.get(name)))
-        if name not in by_reference and name in named and _is_computed(value):
+        if name not in by_reference and name in named and name in variable and is_computed(value):
             rows.append(maker.unmatched(len(rows), value, named[name]))
     return tuple(rows)
 
 
-def _is_computed(value: ir.Value) -> bool:
-    node = value.producer()
-    return node is not None and not (node.op_type == "Constant" and not node.domain)
+def _variable(graph: ir.Graph) -> set[str]:
+    """Tensors that depend on the graph's inputs (or on chance); the others are constants, however they are written."""
+    found = {value.name or "" for value in graph.inputs}
+    for node in graph:
+        if node.op_type in RANDOM or any(value.name in found for value in Emitter.reads(node)):
+            found.update(value.name for value in node.outputs if value.name)
+    return found
 
 
 class _RowMaker:
@@ -181,11 +187,10 @@ class _RowMaker:
         operators = [_label(node) for node in (*nodes, *own)]
         half = self.half or any(_is_half(value) for node in (*nodes, *own) for value in (*node.inputs, *node.outputs))
         names = (*operators, *layers, pair.reference)
-        kind = kind_of(operators)
-        scale = self._peak(above) if SUMS.intersection(operators) else 0.0
-        isolated = self.tolerance.allow(kind, half, names, scale)
-        accumulated = self.tolerance.allow(kind, self.somewhere_half, names, scale)
-        return Allowance(isolated.isolated, accumulated.accumulated, scale)
+        peak = self._peak(above)
+        isolated = self.tolerance.isolated(operators, half, names, peak)
+        accumulated = self.tolerance.accumulated(operators, self.somewhere_half, names, peak)
+        return Allowance(isolated[0], accumulated[0], isolated[1], accumulated[1])
 
     def _peak(self, names: set[str]) -> float:
         """The largest value among matched tensors (as the reference has them) and inputs."""
@@ -205,11 +210,11 @@ def _verdict(
         return ("failing", misfit, "own" if found.isolated_misfit else "") if comparable else ("skipped", misfit, "")
     accumulated, isolated = metrics
     if isolated is not None:
-        reason = judge(isolated, allowance.isolated, allowance.scale)
+        reason = judge(isolated, allowance.isolated, allowance.isolated_floor)
         if reason:
             return "failing", f"makes an error: {reason}", "own"
     if accumulated is not None:
-        reason = judge(accumulated, allowance.accumulated, allowance.scale)
+        reason = judge(accumulated, allowance.accumulated, allowance.accumulated_floor)
         if reason and isolated is not None:
             return "failing", f"inherits an error: {reason}", "inherited"
         if reason:
