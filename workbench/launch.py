@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from workbench.errors import ModelError, SaveError
 from workbench.files import replacing
@@ -54,6 +55,7 @@ def command(root: Path, opened: str, *, browser: bool, port: int | None) -> list
         "jupyterlab",
         "--ip=127.0.0.1",
         f"--ServerApp.root_dir={root}",
+        f"--LabApp.default_url=/lab/tree/{quote(opened)}",  # what is printed where no browser opens
         f"--ServerApp.tornado_settings={json.dumps(settings)}",
     ]
     if not browser:

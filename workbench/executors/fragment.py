@@ -240,14 +240,14 @@ def type_of(array: Array) -> onnx.TypeProto:
 
 
 def _opsets(nodes: Sequence[ir.Node]) -> dict[str, int]:
-    from workbench.hub import OPSET
+    from workbench.hub import runtime_opset
 
     domains = {node.domain for node in nodes}
     for node in nodes:
         for attribute in node.attributes.values():
             if attribute.type is ir.AttributeType.GRAPH:
                 domains |= {inner.domain for inner in ir.traversal.RecursiveGraphIterator(attribute.as_graph())}
-    return {"": OPSET, **{domain: 1 for domain in sorted(domains) if domain}}
+    return {"": runtime_opset(), **{domain: 1 for domain in sorted(domains) if domain}}
 
 
 def _session(

@@ -3,7 +3,7 @@
 from workbench.hub.emitter import Emitter
 from workbench.hub.lower import Target, lower_graph
 from workbench.hub.node import HubNode
-from workbench.hub.opset import IR_VERSION, OPSET, schema_of, since_version
+from workbench.hub.opset import IR_VERSION, OPSET, runtime_opset, schema_of, since_version
 from workbench.hub.specialize import Specialized, check_shapes, open_dimensions, specialize
 from workbench.hub.stamps import layers_of, stamp
 from workbench.hub.values import constant_of, dims_of, dtype_name, dtype_named, set_type, spec_of
@@ -23,6 +23,7 @@ __all__ = [
     "layers_of",
     "lower_graph",
     "open_dimensions",
+    "runtime_opset",
     "schema_of",
     "set_type",
     "since_version",

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.errors import ExecutionError
-from workbench.hub.opset import IR_VERSION, OPSET
+from workbench.hub.opset import IR_VERSION, runtime_opset
 
 Array = np.ndarray[Any, Any]
 
@@ -89,7 +89,7 @@ def _with_onnxruntime(node: ir.Node, inputs: Sequence[Array | None]) -> list[Arr
         [value for value in values if value is not None],
         [value for value in outputs if value.name],
         nodes=[copy],
-        opset_imports={"": OPSET, **({node.domain: 1} if node.domain else {})},
+        opset_imports={"": runtime_opset(), **({node.domain: 1} if node.domain else {})},
         name="node",
     )
     proto = ir.to_proto(ir.Model(graph, ir_version=IR_VERSION))

@@ -20,6 +20,23 @@ IR_VERSION = 10
 """IR version of every hub graph (the newest field we need, ``metadata_props`` of nodes, came with 10)."""
 
 
+_RUNTIME_23 = (1, 24)
+"""onnxruntime below this version loads opset 23 at most; the last one for Python 3.10 is 1.23."""
+
+
+@functools.lru_cache(maxsize=1)
+def runtime_opset() -> int:
+    """The opset to declare to the installed onnxruntime: the hub's, or the newest that it loads.
+
+    Up to the hub's opset, versions 24 and 25 of an operator add element types and options and change no result, so a graph
+    that does not use them means the same at opset 23; one that does is refused by that onnxruntime itself.
+    """
+    import onnxruntime
+
+    major, minor = (int(part) for part in onnxruntime.__version__.split(".")[:2])
+    return min(OPSET, 23) if (major, minor) < _RUNTIME_23 else OPSET
+
+
 @functools.lru_cache(maxsize=4096)
 def schema_of(operator: str, domain: str = "", opset: int = OPSET) -> OpSchema | None:
     """Return onnx's schema of the operator at the hub's opset; ``None`` if it has none there."""
