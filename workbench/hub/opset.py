@@ -28,8 +28,8 @@ _RUNTIME_23 = (1, 24)
 def runtime_opset() -> int:
     """The opset to declare to the installed onnxruntime: the hub's, or the newest that it loads.
 
-    Up to the hub's opset, versions 24 and 25 of an operator add element types and options and change no result, so a graph
-    that does not use them means the same at opset 23; one that does is refused by that onnxruntime itself.
+    Versions 24 and 25 of an operator add element types and options and change no result, so a graph that does not use
+    them means the same at opset 23; one that does is refused by that onnxruntime itself.
     """
     import onnxruntime
 
