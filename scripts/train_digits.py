@@ -68,7 +68,7 @@ def to_onnx(network: torch.nn.Sequential) -> onnx.ModelProto:
         "dense2.weight": dense2.weight,
         "dense2.bias": dense2.bias,
     }
-    nodes = [
+    nodes: list[tuple[str, list[str], str, dict[str, object]]] = [
         ("Mul", ["image", "scale"], "scaled", {}),
         ("Conv", ["scaled", "conv1.weight", "conv1.bias"], "conv1", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}),
         ("BatchNormalization", ["conv1", "norm.gamma", "norm.beta", "norm.mean", "norm.variance"], "norm", {}),

@@ -37,9 +37,7 @@ def test_an_existing_destination_is_left_alone(tmp_path: Path, capsys: pytest.Ca
     assert (destination / "notes.txt").read_text() == "mine"
 
 
-def test_a_refused_model_exits_with_3_and_names_every_layer(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_refused_model_exits_with_3_and_names_every_layer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = onnx_model("silero-vad").path.with_name("silero_vad.onnx")
     shapes = ["--shape", "input=1,576", "--shape", "state=2,1,128"]
     destination = tmp_path / "silero.mlpackage"
@@ -129,7 +127,8 @@ def test_importing_the_package_is_quick_and_brings_no_jupyter() -> None:
     code = (
         "import sys, time; start = time.perf_counter(); import workbench; workbench.load; "
         "print(time.perf_counter() - start); "
-        "print([name for name in ('ipywidgets', 'IPython', 'coremltools', 'torch', 'matplotlib') if name in sys.modules])"
+        "heavy = ('ipywidgets', 'IPython', 'coremltools', 'torch', 'matplotlib'); "
+        "print([name for name in heavy if name in sys.modules])"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)  # warms the caches
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
