@@ -65,4 +65,4 @@ def signatures() -> dict[str, Any]:
     """The reference parser's standard operations (names)."""
     script = "import json, nnef; print('@@@' + json.dumps(sorted(nnef.StandardOperations)))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
-    return {name: None for name in json.loads(run.stdout.partition("@@@")[2])}
+    return dict.fromkeys(json.loads(run.stdout.partition("@@@")[2]))

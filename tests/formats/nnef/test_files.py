@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.formats.nnef import khronos
 
+from tests.formats.nnef import khronos
 from workbench import limits
 from workbench.errors import LimitError, ModelError, SaveError
 from workbench.formats.nnef.archive import open_folder, pack
@@ -40,7 +40,7 @@ def test_tensor_files_are_those_of_the_nnef_package(dtype: str, shape: tuple[int
         nnef.write_tensor(handle, array)
     assert (tmp_path / "own.dat").read_bytes() == (tmp_path / "theirs.dat").read_bytes()
     back = map_tensor(tmp_path / "theirs.dat")
-    assert back.dtype == array.dtype and back.shape == array.shape
+    assert (back.dtype, back.shape) == (array.dtype, array.shape)
     np.testing.assert_array_equal(back, array)
 
 
@@ -242,9 +242,8 @@ QUANT = (
 
 
 def test_quantization_is_what_the_reference_parser_says() -> None:
-    text = (
-        "version 1.0; graph g(x) -> (y) { x = external(shape = [1]); v = variable(shape = [1], label = 'v'); y = add(x, v); }"
-    )
+    text = "version 1.0; graph g(x) -> (y) { x = external(shape = [1]); v = variable(shape = [1], label = 'v'); "
+        "y = add(x, v); }"
     expected = khronos.parse([{"text": text, "quant": QUANT}])[0]["quantization"]
     ours = parse_quantization(QUANT)
     assert ours.keys() == {"v", "y"}

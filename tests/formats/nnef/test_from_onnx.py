@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from tests.formats.nnef import interpreter, khronos
 
+from tests.formats.nnef import interpreter, khronos
 from workbench import Model, ModelError, WorkbenchError, load
 from workbench.formats.nnef.from_onnx import TABLE
 
@@ -119,7 +119,9 @@ def test_others_read_what_was_written(conversions: dict[str, list[Conversion]], 
         assert "error" not in found, (folder.name, found)
         model = written[folder].model
         assert model is not None
-        assert [found["shapes"][spec.name] for spec in model.outputs] == [list(spec.shape or ()) for spec in model.outputs]
+        assert [found["shapes"][spec.name] for spec in model.outputs] == [
+            list(spec.shape or ()) for spec in model.outputs
+        ]
     for folder, case in written.items():
         np.savez(folder / "feeds.npz", **case.feeds)
     for folder, results in interpreter.run_all({folder: ["gelu", "prelu"] for folder in written}).items():

@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 import pytest
-from tests.formats.nnef import khronos
 
+from tests.formats.nnef import khronos
 from workbench import limits
 from workbench.errors import LimitError, ModelError
 from workbench.formats.nnef.binding import standard_operations
@@ -46,7 +46,10 @@ ACCEPTED: dict[str, tuple[str, tuple[str, ...]]] = {
         graph_text("c = constant<logical>(shape = [1], value = [true]); y = select(c, x, 0.0);"),
         (),
     ),
-    "integer constant": (graph_text("c = constant<integer>(shape = [2], value = [0, 1]); y = gather(x, c, axis = 1);"), ()),
+    "integer constant": (
+        graph_text("c = constant<integer>(shape = [2], value = [0, 1]); y = gather(x, c, axis = 1);"),
+        (),
+    ),
     "cast": (graph_text("y = cast<integer>(x);"), ()),
     "operators": (graph_text("y = x * 2.0 + 1.0;"), ()),
     "precedence": (graph_text("y = x + x * x ^ 2.0 - x / 3.0;"), ()),
@@ -56,7 +59,9 @@ ACCEPTED: dict[str, tuple[str, tuple[str, ...]]] = {
     "literals on the left": (graph_text("y = 1.0 / x;"), ()),
     "nested invocations": (graph_text("y = relu(sigmoid(tanh(x)));"), ()),
     "fragment": (
-        graph_text("y = twice(x);", fragments="fragment twice(a: tensor<scalar>) -> (b: tensor<scalar>) { b = a + a; }\n"),
+        graph_text(
+            "y = twice(x);", fragments="fragment twice(a: tensor<scalar>) -> (b: tensor<scalar>) { b = a + a; }\n"
+        ),
         ("twice",),
     ),
     "fragment with attributes": (
@@ -71,7 +76,8 @@ ACCEPTED: dict[str, tuple[str, tuple[str, ...]]] = {
         graph_text(
             "y = spread(x, w = [1, 2, 3]);",
             fragments="fragment spread(a: tensor<scalar>, w: integer[]) -> (b: tensor<scalar>) "
-            "{ b = concat([for i in w, j in range_of(w) if i > 1 yield a * scalar(i + j)], axis = length_of(w) - 3); }\n",
+            "{ b = concat([for i in w, j in range_of(w) if i > 1 yield a * scalar(i + j)], "
+            "axis = length_of(w) - 3); }\n",
         ),
         ("spread",),
     ),
@@ -86,7 +92,8 @@ ACCEPTED: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "generic fragment": (
         graph_text(
-            "y = same(x);", fragments="fragment same<?>(a: tensor<?>) -> (b: tensor<?>) { b = transpose(a, axes = [1, 0]); }\n"
+            "y = same(x);",
+            fragments="fragment same<?>(a: tensor<?>) -> (b: tensor<?>) { b = transpose(a, axes = [1, 0]); }\n",
         ),
         ("same",),
     ),
@@ -115,7 +122,10 @@ ACCEPTED: dict[str, tuple[str, tuple[str, ...]]] = {
         ("power",),
     ),
     "fragment without body": (
-        graph_text("y = custom(x, n = 2);", fragments="fragment custom(a: tensor<scalar>, n: integer) -> (b: tensor<scalar>);\n"),
+        graph_text(
+            "y = custom(x, n = 2);",
+            fragments="fragment custom(a: tensor<scalar>, n: integer) -> (b: tensor<scalar>);\n",
+        ),
         (),
     ),
 }
@@ -159,7 +169,7 @@ def test_means_what_the_reference_parser_says(name: str, oracle: dict[str, dict[
 
 
 def numbered(operations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The operations with tensors numbered as they appear: the names that an expansion makes up are its own business."""
+    """The operations with tensors numbered as they appear: names that an expansion makes up are its own."""
     numbers: dict[str, int] = {}
 
     def number(value: Any) -> Any:
@@ -257,7 +267,8 @@ REFUSED = {
             "y = f30(x);",
             fragments="fragment f0(a: tensor<scalar>) -> (b: tensor<scalar>) { b = relu(a); }\n"
             + "".join(
-                f"fragment f{i + 1}(a: tensor<scalar>) -> (b: tensor<scalar>) {{ b = f{i}(f{i}(a)); }}\n" for i in range(30)
+                f"fragment f{i + 1}(a: tensor<scalar>) -> (b: tensor<scalar>) {{ b = f{i}(f{i}(a)); }}\n"
+                for i in range(30)
             ),
         ),
         "nodes = 200,000",

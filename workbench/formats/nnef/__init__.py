@@ -24,7 +24,7 @@ class NnefOptions(Options):
 
     def __post_init__(self) -> None:
         if self.dialect != "khronos":
-            raise OptionError(f"dialect={self.dialect!r}: this version of the workbench writes the dialect 'khronos' only.")
+            raise OptionError(f"dialect={self.dialect!r}: only the dialect 'khronos' is written in this version.")
 
 
 class NnefFormat(Format):

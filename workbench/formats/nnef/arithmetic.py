@@ -61,7 +61,7 @@ def binary(symbol: str, left: Value, right: Value) -> Value:
 def _sequence_operation(symbol: str, left: Value, right: Value) -> Value | None:
     if symbol == "+" and isinstance(left, str | list) and type(left) is type(right):
         limits.check("nodes", len(left) + len(right), "length of an array or string made by +")
-        return left + right
+        return operator.add(left, right)
     if symbol == "*" and isinstance(right, str | list) and primitive_name(left) == "integer":
         left, right = right, left
     if symbol == "*" and isinstance(left, str | list) and primitive_name(right) == "integer":

@@ -107,10 +107,10 @@ def bind(
             raise Mismatch(f"{declaration.name} lacks the argument '{parameter.name}'")
         if not fits(value, parameter.type, resolved, dtypes):
             wanted = str(parameter.type).replace("?", resolved or "?")
-            hint = ", write it with a decimal point" if describe(value, dtypes) == "integer" and "scalar" in wanted else ""
+            found = describe(value, dtypes)
+            hint = ", write it with a decimal point" if found == "integer" and "scalar" in wanted else ""
             raise Mismatch(
-                f"argument '{parameter.name}' of {declaration.name} has type {describe(value, dtypes)}, "
-                f"expected {wanted}{hint}"
+                f"argument '{parameter.name}' of {declaration.name} has type {found}, expected {wanted}{hint}"
             )
         bound[parameter.name] = value
     return bound, resolved if declaration.generic else None

@@ -114,9 +114,7 @@ class NnefDocument(Document):
             operator=operation.name,
             inputs=operation.inputs,
             outputs=tuple(self._spec(name) for name in operation.outputs),
-            attributes={
-                key: value for key, value in operation.arguments.items() if not _holds_tensor(value)
-            },
+            attributes={key: value for key, value in operation.arguments.items() if not _holds_tensor(value)},
             parameters=sum(variables[name].value.size for name in operation.inputs if name in variables),
         )
 

@@ -8,8 +8,9 @@ recursion nor fragments that double one another exhaust the machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from workbench import limits
 from workbench.errors import ModelError
@@ -89,7 +90,8 @@ class _Expander:
         for fragment in fragments:
             if fragment.name in known:
                 raise self._error(fragment.position, f"the operation {fragment.name} is already declared")
-            names = [item.name for item in (*fragment.parameters, *fragment.results)]
+            names = [parameter.name for parameter in fragment.parameters]
+            names += [result.name for result in fragment.results]
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
                 raise self._error(fragment.position, f"fragment {fragment.name} declares '{twice}' twice")
@@ -118,7 +120,8 @@ class _Expander:
         )
 
     def _check_interface(self, scope: _Scope) -> None:
-        externals = {name for operation in self.operations if operation.name == "external" for name in operation.outputs}
+        declared = [operation for operation in self.operations if operation.name == "external"]
+        externals = {name for operation in declared for name in operation.outputs}
         for name in self.graph.inputs:
             if name not in externals:
                 raise self._error(self.graph.position, f"the graph input '{name}' is not assigned by external")
@@ -399,7 +402,7 @@ class _Expander:
                 return name
 
 
-_EVALUATORS = {
+_EVALUATORS: dict[type[Any], Callable[[_Expander, Any, _Scope, Value], Value]] = {
     sx.Array: _Expander._sequence,
     sx.Tuple: _Expander._sequence,
     sx.Subscript: _Expander._subscript,

@@ -306,7 +306,7 @@ class _Builder(lark.Transformer[lark.Token, Any]):
         items = tuple(part for part in parts[1:] if part is not None)
         return sx.Array(items, _at(parts[0]), _height(_at(parts[0]), *items))
 
-    def tuple(self, parts: list[Any]) -> Any:
+    def tuple_value(self, parts: list[Any]) -> Any:
         if len(parts) == 2:
             return parts[1]
         items = tuple(parts[1:])
@@ -322,11 +322,12 @@ class _Builder(lark.Transformer[lark.Token, Any]):
         height = _height(sequence.position, sequence, begin, end)
         return sx.Subscript(sequence, begin, end, True, sequence.position, height)
 
-    def unary(self, parts: list[Any]) -> sx.Unary | sx.Literal:
+    def unary(self, parts: list[Any]) -> Any:
         operator, operand = parts
         position = _at(operator)
-        if isinstance(operand, sx.Literal) and str(operator) == "-" and type(operand.value) in (int, float):
-            return sx.Literal(-operand.value, position)
+        value = operand.value if isinstance(operand, sx.Literal) else None
+        if str(operator) == "-" and isinstance(value, int | float) and not isinstance(value, bool):
+            return sx.Literal(-value, position)
         return sx.Unary(str(operator), operand, position, _height(position, operand))
 
     def binary(self, parts: list[Any]) -> sx.Binary:

@@ -127,9 +127,7 @@ def _decoded(text: bytes | str) -> str:
     return text if isinstance(text, str) else text.decode("utf-8-sig", errors="replace")
 
 
-def _checked(
-    operation: NnefOperation, open_tensor: OpenTensor, where: str
-) -> tuple[str, ir.TensorProtocol, bool]:
+def _checked(operation: NnefOperation, open_tensor: OpenTensor, where: str) -> tuple[str, ir.TensorProtocol, bool]:
     label, shape = operation.arguments["label"], tuple(operation.arguments["shape"])
     tensor, quantized = open_tensor(label)
     if tuple(tensor.shape.numpy()) != shape:

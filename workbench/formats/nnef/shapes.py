@@ -175,7 +175,8 @@ def _slice(given: Arguments) -> Shape:
     shape, axes = list(given["input"]), given["axes"]
     strides = given["stride"] or [1] * len(axes)
     _require_axes(axes, len(shape))
-    _require(len(given["begin"]) == len(given["end"]) == len(strides) == len(axes), "the lists of slice differ in length")
+    lengths = {len(given["begin"]), len(given["end"]), len(strides), len(axes)}
+    _require(len(lengths) == 1, "the lists of slice differ in length")
     for axis, begin, end, stride in zip(axes, given["begin"], given["end"], strides, strict=True):
         extent = shape[axis]
         first, last = slice_bounds(extent, begin, end, stride)
@@ -220,7 +221,8 @@ def _tile(given: Arguments) -> Shape:
 
 def _pad(given: Arguments) -> Shape:
     _require(len(given["padding"]) == len(given["input"]), "pad needs one pair for each axis")
-    return tuple(before + extent + after for extent, (before, after) in zip(given["input"], given["padding"], strict=True))
+    pairs = zip(given["input"], given["padding"], strict=True)
+    return tuple(before + extent + after for extent, (before, after) in pairs)
 
 
 def _gather(given: Arguments) -> Shape:
@@ -333,7 +335,9 @@ def _unpool(given: Arguments) -> Shape:
 
 
 def _sample(given: Arguments) -> Shape:
-    return _windowed(given["input"], given["size"], given) if given["index"] == given["input"] else tuple(given["index"])
+    if given["index"] == given["input"]:  # as the reference shape function has it
+        return _windowed(given["input"], given["size"], given)
+    return tuple(given["index"])
 
 
 def _downsample(given: Arguments) -> Shape:
@@ -345,7 +349,8 @@ def _downsample(given: Arguments) -> Shape:
 
 def _upsample(given: Arguments) -> Shape:
     input, factor = given["input"], given["factor"]
-    _require(len(factor) == len(input) - 2 and min(factor, default=1) > 0, "factor needs one number for each spatial axis")
+    positive = len(factor) == len(input) - 2 and min(factor, default=1) > 0
+    _require(positive, "factor needs one positive number for each spatial axis")
     return (*input[:2], *(extent * f for extent, f in zip(input[2:], factor, strict=True)))
 
 
@@ -384,9 +389,7 @@ _UNARY = (
     "sqrt rsqr rsqrt not copy relu sigmoid softabs softplus elu selu gelu silu leaky_relu"
 ).split()
 _BINARY = "add sub mul div pow min max lt gt le ge eq ne and or".split()
-_REDUCE = (
-    "sum_reduce max_reduce min_reduce mean_reduce argmax_reduce argmin_reduce any_reduce all_reduce".split()
-)
+_REDUCE = "sum_reduce max_reduce min_reduce mean_reduce argmax_reduce argmin_reduce any_reduce all_reduce".split()
 _POOL = "box argmax_pool max_pool avg_pool rms_pool".split()
 _QUANTIZE = "min_max_linear_quantize zero_point_linear_quantize linear_quantize logarithmic_quantize".split()
 _NORMALIZE = (

@@ -184,17 +184,7 @@ class Invocation:
 
 
 Expression = (
-    Literal
-    | Identifier
-    | Array
-    | Tuple
-    | Subscript
-    | Unary
-    | Binary
-    | Select
-    | Comprehension
-    | Builtin
-    | Invocation
+    Literal | Identifier | Array | Tuple | Subscript | Unary | Binary | Select | Comprehension | Builtin | Invocation
 )
 Target = Identifier | Array | Tuple
 """What stands on the left of an assignment; arrays and tuples hold targets again."""

@@ -93,7 +93,7 @@ def read_header(path: Path) -> TensorHeader:
     limits.check("tensor_elements", header.count, f"{path.name}, elements")
     if length != (header.count * bits + 7) // 8:
         raise ModelError(
-            f"{path.name}: {length} bytes of data do not fit {header.count} items of {bits} bits (shape {header.shape})."
+            f"{path.name}: {length} bytes of data do not fit {header.count} items of {bits} bits, shape {header.shape}."
         )
     if size != HEADER_SIZE + length:
         raise ModelError(f"{path.name}: the file has {size} bytes, its header speaks of {HEADER_SIZE + length}.")

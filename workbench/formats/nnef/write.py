@@ -33,7 +33,7 @@ def lower(hub: Specialized, source: Source, progress: Progress) -> Draft:
 
 
 def _scalar_of(graph: ir.Graph) -> str:
-    """The dtype that ``scalar`` stands for: that of most floating-point tensors (others are refused where they occur)."""
+    """The dtype that ``scalar`` stands for: that of most floating-point tensors; others are refused where they are."""
     values = [*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs)]
     names = [dtype_name(value.dtype) for value in values]
     return max(_FLOATS[::-1], key=lambda dtype: (names.count(dtype), dtype == "float32"))
@@ -93,7 +93,7 @@ class NnefDraft(Draft):
         graph = self._hub.model.graph
         builder = self._builder
         outputs = self._outputs(graph)
-        finished, names = builder.finish(outputs)
+        finished = builder.finish(outputs)
         flat = NnefGraph(
             Names().identifier(self._source.name.rsplit(".", 1)[0]),
             tuple(tensor.name for _, tensor in builder.inputs),
@@ -117,7 +117,7 @@ class NnefDraft(Draft):
         outputs: list[Tensor] = []
         for value in graph.outputs:
             tensor = builder.like(builder.tensor(value), value)
-            if tensor not in made and tensor.data is None or tensor in outputs:
+            if (tensor not in made and tensor.data is None) or tensor in outputs:
                 tensor = builder.op("copy", tensor)
             made.update(_results(builder.emitted[-1].results) if builder.emitted else ())
             tensor.hint = value.name or tensor.hint
@@ -141,7 +141,9 @@ class NnefDraft(Draft):
             source_name=source.name,
             layers=finished.layers,
             tensors=tensors,
-            inputs={tensor.name: specs[value.name or ""] for value, tensor in self._builder.inputs if value.name in specs},
+            inputs={
+                tensor.name: specs[value.name or ""] for value, tensor in self._builder.inputs if value.name in specs
+            },
             outputs={
                 tensor.name: specs[value.name or ""]
                 for value, tensor in zip(graph.outputs, outputs, strict=True)

@@ -6,6 +6,7 @@ and a variable otherwise; weights are passed through as they lie (memory-mapped 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,7 @@ from workbench.formats.nnef.binding import Mismatch, bind, standard_operations
 from workbench.formats.nnef.graph import NnefOperation, TensorRef, Value
 from workbench.formats.nnef.labels import Names
 from workbench.formats.nnef.shapes import result_shapes
-from workbench.formats.nnef.syntax import ArrayOf, TensorOf
+from workbench.formats.nnef.syntax import ArrayOf, TensorOf, Type
 from workbench.hub import HubNode, dtype_name
 from workbench.lowering import Refused, Table
 
@@ -160,12 +161,13 @@ class Builder:
             shapes = result_shapes(probe, {key: tensor.shape for key, tensor in known.items()})
         except Mismatch as mismatch:
             raise Refused(f"the operation {name} does not take these arguments: {mismatch}") from mismatch
-        made: dict[str, Any] = {}
-        for result in declaration.results:
-            kind = result.type.item if isinstance(result.type, ArrayOf) else result.type
-            assert isinstance(kind, TensorOf), name
-            type_name = (resolved if kind.dtype == "?" else kind.dtype) or "scalar"
-            made[result.name] = self._map(results[result.name], lambda ref: Tensor(type_name, shapes[ref.name], hint=name))
+        made = {
+            result.name: self._map(
+                results[result.name],
+                functools.partial(_made, kind=_kind_of_result(result.type, resolved), shapes=shapes, hint=name),
+            )
+            for result in declaration.results
+        }
         arguments = {key: self._map(value, lambda ref: known[ref.name]) for key, value in bound.items()}
         layers = self._node.layers if self._node is not None else ()
         self.emitted.append(Emitted(name, arguments, made, resolved, layers))
@@ -329,14 +331,13 @@ class Builder:
         self.inputs.append((value, tensor))
         self.values[value] = tensor
 
-    def finish(self, outputs: Sequence[Tensor]) -> tuple[Finished, Names]:
+    def finish(self, outputs: Sequence[Tensor]) -> Finished:
         """Name the tensors, declare inputs and variables, drop what no output needs."""
         emitted = self._live(outputs)
         names, finished = Names(), Finished([])
         for _, tensor in self.inputs:
             tensor.name = names.identifier(tensor.hint)
-            shape = {"shape": list(tensor.shape)}
-            finished.operations.append(NnefOperation("external", shape, {"output": TensorRef(tensor.name)}, tensor.kind))
+            finished.operations.append(_declaration("external", tensor, shape=list(tensor.shape)))
         for tensor in outputs:
             tensor.name = tensor.name or names.identifier(tensor.hint)
         constants = [t for op in emitted for t in _tensors(op.arguments)] + list(outputs)
@@ -345,8 +346,7 @@ class Builder:
             assert tensor.data is not None
             label = names.label(tensor.data.name or tensor.hint or tensor.name)
             finished.variables[label] = tensor.data
-            arguments = {"shape": list(tensor.shape), "label": label}
-            finished.operations.append(NnefOperation("variable", arguments, {"output": TensorRef(tensor.name)}, tensor.kind))
+            finished.operations.append(_declaration("variable", tensor, shape=list(tensor.shape), label=label))
         for operation in emitted:
             for tensor in _tensors(operation.results):
                 tensor.name = tensor.name or names.identifier(tensor.hint)
@@ -355,7 +355,7 @@ class Builder:
             done = NnefOperation(operation.name, arguments, results, operation.dtype)
             finished.operations.append(done)
             finished.layers[done.outputs[0]] = operation.layers
-        return finished, names
+        return finished
 
     def _live(self, outputs: Sequence[Tensor]) -> list[Emitted]:
         needed = set(outputs)
@@ -367,9 +367,24 @@ class Builder:
         return kept[::-1]
 
 
+def _made(ref: TensorRef, kind: str, shapes: Mapping[str, tuple[int, ...]], hint: str) -> Tensor:
+    return Tensor(kind, shapes[ref.name], hint=hint)
+
+
+def _kind_of_result(kind: Type, resolved: str | None) -> str:
+    if isinstance(kind, ArrayOf):
+        return _kind_of_result(kind.item, resolved)
+    dtype = kind.dtype if isinstance(kind, TensorOf) else None
+    return (resolved if dtype == "?" else dtype) or "scalar"
+
+
 def shortest(value: float) -> float:
     """The double whose shortest text reads back as the same float32 (0.1 for 0.10000000149…)."""
     return float(str(np.float32(value))) if np.isfinite(value) else float(value)
+
+
+def _declaration(name: str, tensor: Tensor, **arguments: Any) -> NnefOperation:
+    return NnefOperation(name, arguments, {"output": TensorRef(tensor.name)}, tensor.kind)
 
 
 def _tensors(values: Mapping[str, Any]) -> Iterator[Tensor]:
@@ -386,4 +401,3 @@ def _references(value: Any) -> Value:
     if isinstance(value, list):
         return [_references(item) for item in value]
     return value
-

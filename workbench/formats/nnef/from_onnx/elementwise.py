@@ -177,9 +177,9 @@ def clip_13(node: HubNode, b: Builder) -> Tensor:
     x = operand(node, b, node.value(0))
     bounds = [None if node.input(i) is None else operand(node, b, node.value(i)) for i in (1, 2)]
     low, high = (None if bound is None else b.aligned(x, b.reshape(bound, ()))[1] for bound in bounds)
-    if low is not None and high is not None and low.array is not None and high.array is not None:
-        if low.array.item() <= high.array.item():
-            return b.op("clamp", x, low, high)
+    known = [bound.array for bound in (low, high) if bound is not None and bound.array is not None]
+    if low is not None and high is not None and len(known) == 2 and known[0].item() <= known[1].item():
+        return b.op("clamp", x, low, high)
     if low is not None:
         x = b.op("max", x, low)
     return x if high is None else b.op("min", x, high)

@@ -94,7 +94,8 @@ def sliced(
     if not kept:
         return x
     lists = [list(column) for column in zip(*kept, strict=True)]
-    return b.op("slice", x, axes=lists[0], begin=lists[1], end=lists[2], stride=lists[3] if set(lists[3]) != {1} else [])
+    strides = lists[3] if set(lists[3]) != {1} else []
+    return b.op("slice", x, axes=lists[0], begin=lists[1], end=lists[2], stride=strides)
 
 
 def _bounded(value: int) -> int:
@@ -162,9 +163,10 @@ def pad_25(node: HubNode, b: Builder) -> Tensor:
     before, after = [0] * x.rank, [0] * x.rank
     for position, axis in enumerate(axes):
         before[axis], after[axis] = pads[position], pads[position + len(axes)]
-    cropped = [max(-amount, 0) for amount in before], [
-        extent - max(-amount, 0) for extent, amount in zip(x.shape, after, strict=True)
-    ]
+    cropped = (
+        [max(-amount, 0) for amount in before],
+        [extent - max(-amount, 0) for extent, amount in zip(x.shape, after, strict=True)],
+    )
     x = sliced(b, x, range(x.rank), *cropped, [1] * x.rank)
     pairs = [(max(p, 0), max(q, 0)) for p, q in zip(before, after, strict=True)]
     if all(pair == (0, 0) for pair in pairs):

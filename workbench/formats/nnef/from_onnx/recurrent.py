@@ -41,6 +41,11 @@ def _one(b: Builder, value: Tensor, index: int) -> Tensor:
     return b.op("squeeze", _part(b, value, 0, index, index + 1), axes=[0])
 
 
+def _rows(b: Builder, x: Tensor, begin: int, end: int) -> Tensor:
+    """Some rows; those of a constant are cut at once."""
+    return _part(b, x, 0, begin, end) if x.array is None else b.const(x.array[begin:end])
+
+
 def _check(node: HubNode, b: Builder, activations: tuple[str, ...]) -> None:
     """Refuse what the unrolled form does not say."""
     directions = node.shape(node.value(1))[0]
@@ -51,7 +56,7 @@ def _check(node: HubNode, b: Builder, activations: tuple[str, ...]) -> None:
         raise Refused("clip and parameters of activations are not unrolled")
     if node.attr_int("layout"):
         raise Refused("layout = 1 is not unrolled")
-    time, batch = node.shape(node.value(0))[:2]
+    time = node.shape(node.value(0))[0]
     lengths = node.constant(4)
     if node.input(4) is not None and (lengths is None or (lengths != time).any()):
         raise Refused("'sequence_lens' cuts sequences short")
@@ -135,12 +140,8 @@ def gru_22(node: HubNode, b: Builder) -> list[Tensor]:
     hidden, before = node.attr_int("hidden_size"), bool(node.attr_int("linear_before_reset"))
 
     def make(direction: _Direction) -> Step:
-        r_gates = _part(b, direction.recurrence, 0, 0, 2 * hidden) if direction.recurrence.array is None else b.const(
-            direction.recurrence.array[: 2 * hidden]
-        )
-        r_hidden = _part(b, direction.recurrence, 0, 2 * hidden, 3 * hidden) if direction.recurrence.array is None else (
-            b.const(direction.recurrence.array[2 * hidden :])
-        )
+        r_gates = _rows(b, direction.recurrence, 0, 2 * hidden)
+        r_hidden = _rows(b, direction.recurrence, 2 * hidden, 3 * hidden)
         bias = direction.bias
         if bias is not None and bias.array is None:
             raise Refused("the bias is computed")

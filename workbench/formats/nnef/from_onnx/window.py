@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from workbench.formats.nnef.from_onnx.builder import TABLE, Builder, Tensor
@@ -192,5 +191,3 @@ def lrn_13(node: HubNode, b: Builder) -> Tensor:
     size = [node.attr_int("size") if axis == 1 else 1 for axis in range(x.rank)]
     alpha, beta, bias = (node.attr_float(name) for name in ("alpha", "beta", "bias"))
     return b.op("local_response_normalization", x, size=size, alpha=alpha, beta=beta, bias=bias)
-
-

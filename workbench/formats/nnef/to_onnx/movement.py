@@ -98,7 +98,8 @@ def slice_op(node: NnefNode, e: Emitter) -> ir.Value:
 @TABLE.lowers("squeeze")
 def squeeze(node: NnefNode, e: Emitter) -> ir.Value:
     """Remove axes of extent 1."""
-    return e.op("Squeeze", node.tensor("input"), e.const(node.attr("axes"))) if node.attr("axes") else node.tensor("input")
+    axes = node.attr("axes")
+    return e.op("Squeeze", node.tensor("input"), e.const(axes)) if axes else node.tensor("input")
 
 
 @TABLE.lowers("unsqueeze")

@@ -23,9 +23,7 @@ INTEGER = "int64"
 class NnefNode:
     """One operation with its tensors as hub values."""
 
-    def __init__(
-        self, operation: NnefOperation, values: Mapping[str, ir.Value], emitter: Emitter, scalar: str
-    ) -> None:
+    def __init__(self, operation: NnefOperation, values: Mapping[str, ir.Value], emitter: Emitter, scalar: str) -> None:
         self.operation = operation
         self.scalar = scalar
         self._values = values

@@ -189,9 +189,7 @@ def _window(node: NnefNode, e: Emitter, x: ir.Value) -> _Window:
     stride = list(node.attr("stride") or [1] * len(shape))
     dilation = list(node.attr("dilation") or [1] * len(shape))
     padding = list(node.attr("padding") or same_padding(shape, size, stride, dilation))
-    spans = [
-        (k, s, pair) != (1, 1, (0, 0)) for k, s, pair in zip(size, stride, padding, strict=True)
-    ]
+    spans = [(k, s, pair) != (1, 1, (0, 0)) for k, s, pair in zip(size, stride, padding, strict=True)]
     if 3 <= len(shape) <= 5 and not any(spans[:2]):
         return _Window(x, list(size[2:]), padding[2:], stride[2:], dilation[2:])
     inner = [axis for axis, active in enumerate(spans) if active] or [len(shape) - 1]
@@ -206,7 +204,7 @@ def _window(node: NnefNode, e: Emitter, x: ir.Value) -> _Window:
     return _Window(x, lists[0], lists[1], lists[2], lists[3], back)
 
 
-def _pool(e: Emitter, window: _Window, operator: str, **attributes: int) -> ir.Value:
+def _pool(e: Emitter, window: _Window, operator: str, count_include_pad: int | None = None) -> ir.Value:
     return e.op(
         operator,
         window.x,
@@ -214,7 +212,7 @@ def _pool(e: Emitter, window: _Window, operator: str, **attributes: int) -> ir.V
         strides=window.stride,
         dilations=window.dilation,
         pads=_onnx_pads(window.padding),
-        **attributes,
+        count_include_pad=count_include_pad,
     )
 
 
@@ -302,6 +300,11 @@ def _flat(e: Emitter, x: ir.Value) -> ir.Value:
 
 @TABLE.lowers("max_pool_with_index")
 def max_pool_with_index(node: NnefNode, e: Emitter) -> list[ir.Value]:
+    """See :func:`index_of_maximum`."""
+    return index_of_maximum(node, e)
+
+
+def index_of_maximum(node: NnefNode, e: Emitter) -> list[ir.Value]:
     """The maxima and their positions, counted within the plane of their channel."""
     window = _plain_window(node, e, node.tensor("input"))
     output, index = e.ops(
@@ -318,7 +321,7 @@ def max_pool_with_index(node: NnefNode, e: Emitter) -> list[ir.Value]:
 @TABLE.lowers("argmax_pool")
 def argmax_pool(node: NnefNode, e: Emitter) -> ir.Value:
     """The positions of the maxima."""
-    return max_pool_with_index(node, e)[1]
+    return index_of_maximum(node, e)[1]
 
 
 @TABLE.lowers("sample")
@@ -333,7 +336,7 @@ def desample(node: NnefNode, e: Emitter) -> ir.Value:
     """The values at their positions, zeros elsewhere (the sum where positions coincide)."""
     x, index, size = node.tensor("input"), node.tensor("index"), node.attr("size")
     stride = node.attr("stride") or [1] * rank_of(x)
-    if any(pair != (0, 0) for pair in node.attr("padding")) or not node.attr("padding") and stride != size:
+    if any(pair != (0, 0) for pair in node.attr("padding")) or (not node.attr("padding") and stride != size):
         raise Refused("NNEF does not say what an index is relative to when the window reaches over the border")
     shape = node.attr("output_shape") or [
         (extent - 1) * s + k for extent, s, k in zip(shape_of(x), stride, size, strict=True)
