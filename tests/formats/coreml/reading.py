@@ -98,7 +98,9 @@ def inferred(case: Case) -> list[Array]:
             constants = {name: mil.Builder.const(val=array) for name, array in case.inputs.items()}
             made = case.build(mil.Builder, **{**constants, **case.fixed})
         values = [var.val for var in (made if isinstance(made, list | tuple) else [made])]
-    assert all(value is not None for value in values), "coremltools has no value inference here: give the case an oracle"
+    assert all(value is not None for value in values), (
+        "coremltools has no value inference here: give the case an oracle"
+    )
     return [np.asarray(value) for value in values]
 
 
@@ -127,9 +129,9 @@ def check(case: Case, *, optimize: bool = False) -> CoreMLDocument:
         for spec, result in zip(document.outputs, results, strict=True):
             assert result.dtype.name == spec.dtype, spec
             if spec.shape is not None:
-                assert tuple(dim if dim is not None else n for dim, n in zip(spec.shape, result.shape, strict=True)) == (
-                    result.shape
-                ), spec
+                assert tuple(
+                    dim if dim is not None else n for dim, n in zip(spec.shape, result.shape, strict=True)
+                ) == (result.shape), spec
     return document
 
 

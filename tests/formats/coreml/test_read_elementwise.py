@@ -66,12 +66,15 @@ UNARY = [
 BINARY = [
     *(binary(name, X, Y) for name in ("add", "sub", "mul", "real_div", "maximum", "minimum", "mod", "floor_div")),
     *(binary(name, INTS, DIVISORS) for name in ("add", "sub", "mul", "maximum", "minimum", "mod", "floor_div")),
-    *(binary(name, INTS, DIVISORS) for name in ("equal", "not_equal", "greater", "greater_equal", "less", "less_equal")),
+    *(
+        binary(name, INTS, DIVISORS)
+        for name in ("equal", "not_equal", "greater", "greater_equal", "less", "less_equal")
+    ),
     *(binary(name, X, X.round()) for name in ("equal", "not_equal", "greater", "greater_equal", "less", "less_equal")),
     *(binary(name, BOOLS, OTHERS) for name in ("logical_and", "logical_or", "logical_xor")),
     binary("pow", np.abs(X) + 0.1, Y),
     binary("add", X, Y[:1, :, :1], "add-broadcast"),
-    binary("sub", X, np.asarray(0.5, dtype=np.float32), "sub-scalar"),
+    Case("sub-scalar", lambda mb, x, y: mb.sub(x=x, y=y), {"x": X}, fixed={"y": np.float32(0.5)}),
     Case(
         "select", lambda mb, c, a, b: mb.select(cond=c, a=a, b=b), {"c": BOOLS, "a": X[0, 0, :, 0], "b": Y[0, 0, :, 0]}
     ),

@@ -1,0 +1,111 @@
+"""What the Core ML writer refuses, all of it at once, and how it says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from tests.formats.coreml.writing import Case, Const, drafted
+from workbench.errors import OptionError
+from workbench.formats.coreml.options import CoreMLOptions
+from workbench.hub import OPSET
+
+X = np.ones((1, 4, 5, 5), np.float32)
+SMALL = np.ones((2, 3), np.float32)
+
+
+def ints(*values: int) -> Const:
+    return Const(np.asarray(values, dtype=np.int64))
+
+
+REFUSED = [
+    (Case("no counterpart", "Det", (np.ones((2, 2), np.float32),)), "no counterpart for Det-22"),
+    (Case("beyond int32", "Add", (np.ones(2, np.int64), ints(1 << 40, 1))), "beyond the 32 bits"),
+    (Case("narrow abs", "Abs", (np.ones(2, np.int8),)), "wraps around"),
+    (Case("narrow product", "Mul", (np.ones(2, np.uint16), np.ones(2, np.uint16))), "wraps around"),
+    (Case("pool indices", "MaxPool", (X,), {"kernel_shape": [2, 2]}, outputs=2), "no indices"),
+    (Case("training norm", "BatchNormalization", (X, *(Const(np.ones(4, np.float32)) for _ in range(4))),
+          {"training_mode": 1}, outputs=3), "as in training"),
+    (Case("computed shape", "Reshape", (SMALL, np.asarray([3, 2]))), "run time"),
+    (Case("computed weight, dilated", "Conv", (X, np.ones((2, 4, 2, 2), np.float32)), {"dilations": [2, 2]}),
+     "cannot be dilated"),
+    (Case("lstm clip", "LSTM", (np.ones((2, 1, 3), np.float32), Const(np.ones((1, 8, 3), np.float32)),
+          Const(np.ones((1, 8, 2), np.float32))), {"hidden_size": 2, "clip": 1.0}), "clips"),
+    (Case("lstm lengths", "LSTM", (np.ones((2, 2, 3), np.float32), Const(np.ones((1, 8, 3), np.float32)),
+          Const(np.ones((1, 8, 2), np.float32)), None, Const(np.asarray([1, 2], np.int32))), {"hidden_size": 2}),
+     "several lengths"),
+    (Case("lstm activation", "LSTM", (np.ones((2, 1, 3), np.float32), Const(np.ones((1, 8, 3), np.float32)),
+          Const(np.ones((1, 8, 2), np.float32))), {"hidden_size": 2, "activations": ["Softsign", "Tanh", "Tanh"]}),
+     "'Softsign' is none of"),
+    (Case("lrn even", "LRN", (X,), {"size": 2}), "even one"),
+    (Case("einsum diagonal", "Einsum", (np.ones((2, 2), np.float32),), {"equation": "ii->i"}), "repeats"),
+    (Case("integer mean", "ReduceMean", (np.ones((2, 3), np.int32), ints(1))), "rounds by rules"),
+    (Case("range at run time", "Range", tuple(np.asarray(v, np.float32) for v in (0, 5, 1))), "run time"),
+    (Case("empty slice", "Slice", (SMALL, ints(1), ints(1))), "no empty tensors"),
+    (Case("resize crop", "Resize", (X, Const(np.asarray([0] * 4 + [1] * 4, np.float32)), None, ints(1, 4, 3, 3)),
+          {"coordinate_transformation_mode": "tf_crop_and_resize"}), "beyond the data"),
+    (Case("resize antialias", "Resize", (X, None, None, ints(1, 4, 3, 3)), {"mode": "linear", "antialias": 1}),
+     "antialiasing"),
+    (Case("dropout training", "Dropout", (SMALL, None, Const(np.asarray(True)))), "as in training"),
+    (Case("gather outside", "Gather", (SMALL, ints(5))), "outside"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "cause"), REFUSED, ids=lambda item: str(item))
+def test_refused(case: Case, cause: str) -> None:
+    made = drafted(case.model())
+    notes = [outcome.note for outcome in made.outcomes if str(outcome.verdict) == "refused"]
+    assert notes, made.outcomes
+    assert cause in notes[0]
+    assert "defect" not in notes[0]
+
+
+def test_all_refusals_come_at_once_and_nothing_refuses_for_its_neighbour() -> None:
+    nodes = [
+        helper.make_node("Det", ["x"], ["d"], name="first"),
+        helper.make_node("Relu", ["d"], ["r"], name="fine"),
+        helper.make_node("Det", ["x"], ["e"], name="second"),
+        helper.make_node("Add", ["r", "e"], ["y"], name="sum"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "two",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 2, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [3])],
+    )
+    made = drafted(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10))
+    assert [(outcome.layers, str(outcome.verdict)) for outcome in made.outcomes] == [
+        (("first",), "refused"), (("fine",), "exact"), (("second",), "refused"), (("sum",), "exact"),
+    ]  # fmt: skip
+
+
+def test_float64_is_declared_approximate() -> None:
+    made = drafted(Case("double", "Exp", (np.ones(3),)).model())
+    assert [str(outcome.verdict) for outcome in made.outcomes] == ["approximate"]
+    assert "float32" in made.outcomes[0].note
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"precision": "fp8"}, "fp32, fp16, mixed"),
+        ({"target": "iOS14"}, "iOS15, iOS16"),
+        ({"target": "ios17"}, "Did you mean 'iOS17'"),
+        ({"precision": "mixed"}, "keep_fp32"),
+        ({"keep_fp32": ["a"]}, "belongs to precision='mixed'"),
+        ({"precision": "mixed", "keep_fp32": "a"}, "list of layer names"),
+    ],
+)
+def test_bad_options_say_what_there_is(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        CoreMLOptions(**given)
+
+
+def test_an_unknown_layer_to_keep_is_an_error() -> None:
+    proto: onnx.ModelProto = Case("one", "Relu", (SMALL,)).model()
+    with pytest.raises(OptionError, match="no layer 'nod'. Did you mean 'node'"):
+        drafted(proto, precision="mixed", keep_fp32=["nod"])
