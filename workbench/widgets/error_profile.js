@@ -155,7 +155,7 @@ class Profile {
   }
 
   drawLegend() {
-    const entries = [["accumulated", "--wb-brand"], ["isolated", "--wb-second"]];
+    const entries = [["accumulated", "--wb-second"], ["isolated", "--wb-brand"]];
     if (this.data.failing.some(Boolean)) entries.push(["beyond tolerance", "--wb-bad"]);
     const used = entries.filter(([name]) => !SERIES.includes(name) || this.data[name].some(value => value !== null));
     const heading = document.createElement("strong");
