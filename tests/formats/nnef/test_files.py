@@ -242,8 +242,10 @@ QUANT = (
 
 
 def test_quantization_is_what_the_reference_parser_says() -> None:
-    text = "version 1.0; graph g(x) -> (y) { x = external(shape = [1]); v = variable(shape = [1], label = 'v'); "
+    text = (
+        "version 1.0; graph g(x) -> (y) { x = external(shape = [1]); v = variable(shape = [1], label = 'v'); "
         "y = add(x, v); }"
+    )
     expected = khronos.parse([{"text": text, "quant": QUANT}])[0]["quantization"]
     ours = parse_quantization(QUANT)
     assert ours.keys() == {"v", "y"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ from workbench.document import Document, Progress
 from workbench.errors import ModelError, OptionError
 from workbench.formats.base import Draft, Format, Options, Source
 from workbench.hub import Specialized
+from workbench.lowering import Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,12 @@ class NnefFormat(Format):
         if not isinstance(source, Path):
             raise ModelError(f"NNEF models are read from a path, not from a {type(source).__name__}.")
         return read_path(source)
+
+    def tables(self) -> Mapping[str, Table[Any]]:
+        from workbench.formats.nnef.from_onnx import TABLE as FROM_ONNX
+        from workbench.formats.nnef.to_onnx import TABLE as TO_ONNX
+
+        return {"ONNX → NNEF": FROM_ONNX, "NNEF → ONNX": TO_ONNX}
 
     def draft(self, hub: Specialized, source: Source, options: Any, progress: Progress) -> Draft:
         from workbench.formats.nnef.write import lower
