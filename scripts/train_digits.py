@@ -6,6 +6,7 @@ Run once, with torch and scikit-learn installed: ``python scripts/train_digits.p
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ SCALE = 1 / 16  # grey values are 0 … 16
 
 
 def train() -> tuple[torch.nn.Sequential, np.ndarray, np.ndarray, float]:
-    """Train with a fixed seed; returns the network, unseen images, their digits, and the accuracy on all unseen ones."""
+    """Train with a fixed seed; returns the network, unseen images, their digits, and the accuracy on them."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     images, digits = load_digits(return_X_y=True)
@@ -68,7 +69,7 @@ def to_onnx(network: torch.nn.Sequential) -> onnx.ModelProto:
         "dense2.weight": dense2.weight,
         "dense2.bias": dense2.bias,
     }
-    nodes: list[tuple[str, list[str], str, dict[str, object]]] = [
+    nodes: list[tuple[str, list[str], str, dict[str, Any]]] = [
         ("Mul", ["image", "scale"], "scaled", {}),
         ("Conv", ["scaled", "conv1.weight", "conv1.bias"], "conv1", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}),
         ("BatchNormalization", ["conv1", "norm.gamma", "norm.beta", "norm.mean", "norm.variance"], "norm", {}),

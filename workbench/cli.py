@@ -7,7 +7,6 @@ or a failure while running or writing; 3 refused, the model cannot be expressed 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -211,15 +210,11 @@ def _run(chosen: argparse.Namespace) -> int:
 
 
 def _coverage(chosen: argparse.Namespace) -> int:
+    from workbench.coverage import markdown
     from workbench.formats import all_formats, format_named
 
     formats = [format_named(chosen.format)] if chosen.format else list(all_formats().values())
-    rows = {
-        f"{table.source} → {table.target}": [entry.label for entry in table]
-        for found in formats
-        for table in found.tables()
-    }
-    print(json.dumps(rows, indent=2, ensure_ascii=False))
+    print(markdown(formats), end="")
     return DONE
 
 

@@ -61,12 +61,22 @@ def format_for_suffix(path: str | Path) -> Format:
     Raises:
         OptionError: no format has that suffix; the message lists those that exist.
     """
-    name = str(path).lower().rstrip("/")
-    for candidate in all_formats().values():
-        if name.endswith(candidate.suffixes):
-            return candidate
+    found = _by_suffix(str(path).rstrip("/"))
+    if found is not None:
+        return found
     known = ", ".join(suffix for candidate in all_formats().values() for suffix in candidate.suffixes)
     raise OptionError(f"{path}: the suffix belongs to no format; there are {known}. Name the format with --to.")
+
+
+def _by_suffix(name: str) -> Format | None:
+    """The format with the longest suffix that the name ends with (``.mlpackage.zip`` before ``.zip``)."""
+    found = [
+        (len(suffix), candidate)
+        for candidate in all_formats().values()
+        for suffix in candidate.suffixes
+        if name.lower().endswith(suffix)
+    ]
+    return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
 def format_of(source: Path | object) -> Format:
@@ -81,9 +91,9 @@ def format_of(source: Path | object) -> Format:
         for candidate in all_formats().values():
             if candidate.claims(source):
                 return candidate
-        for candidate in all_formats().values():  # damaged, perhaps: its reader can say how
-            if source.name.lower().endswith(candidate.suffixes):
-                return candidate
+        damaged = _by_suffix(source.name)
+        if damaged is not None:
+            return damaged  # its reader can say what is wrong
         known = ", ".join(suffix for candidate in all_formats().values() for suffix in candidate.suffixes)
         raise ModelError(f"{source}: the content is of no format that is known here ({known}).")
     for candidate in all_formats().values():

@@ -91,9 +91,9 @@ class Format(ABC):
             ModelError: the file is damaged, unsafe, or of a kind that is not supported; the message names it.
         """
 
-    def tables(self) -> Sequence[Table[Any]]:
-        """The lowering tables of the format, for the coverage lists; the hub's own format has none."""
-        return ()
+    def tables(self) -> Mapping[str, Table[Any]]:
+        """The lowering tables of the format by a title for people; the hub's own format has none."""
+        return {}
 
     @abstractmethod
     def draft(self, hub: Specialized, source: Source, options: Any, progress: Progress) -> Draft:

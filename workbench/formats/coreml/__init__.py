@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from workbench.formats.base import Draft, Format, Source
 from workbench.formats.coreml.options import CoreMLOptions
 from workbench.formats.coreml.package import is_archive, is_package, is_spec
 from workbench.hub import Specialized
+from workbench.lowering import Table
 
 __all__ = ["FORMAT", "CoreMLFormat"]
 
@@ -44,6 +46,18 @@ class CoreMLFormat(Format):
         from workbench.formats.coreml.read import read
 
         return read(source)
+
+    def tables(self) -> Mapping[str, Table[Any]]:
+        """ML programs both ways, and the older form's way in."""
+        from workbench.formats.coreml.from_onnx import TABLE
+        from workbench.formats.coreml.neuralnetwork import network
+        from workbench.formats.coreml.to_onnx import mil
+
+        return {
+            "ONNX → Core ML (ML program)": TABLE,
+            "Core ML (ML program) → ONNX": mil,
+            "Core ML (neural network) → ONNX": network,
+        }
 
     def draft(self, hub: Specialized, source: Source, options: Any, progress: Progress) -> Draft:
         """Lower to an ML program in memory."""
