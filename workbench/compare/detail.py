@@ -107,9 +107,8 @@ def _edges(values: Array, bins: int) -> Array:
     if not high - low > abs(high) * 1e-12:  # one value only, or so near that bins could not tell them apart
         margin = max(abs(high) * 1e-6, 1e-12)
         low, high = low - margin, high + margin
-    if not math.isfinite(high - low):
-        low, high = low / 4, high / 4
-    return np.linspace(low, high, bins + 1)
+    share = np.linspace(0, 1, bins + 1)
+    return low * (1 - share) + high * share  # high - low may be beyond float64
 
 
 def _statistics(values: Array) -> Statistics:

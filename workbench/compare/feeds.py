@@ -217,9 +217,10 @@ def load_feeds(path: Path) -> dict[str, Array]:
         ExecutionError: there is no such file, or it is something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ExecutionError(f"{path}: one array without a name; write it with numpy.savez(path, NAME=array).")
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ExecutionError(f"{path}: one array without a name; write it with numpy.savez(path, NAME=array).")
+        with archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ExecutionError(f"{path}: cannot be read as .npz feeds: {error}") from error

@@ -97,6 +97,8 @@ def _status(row: Row) -> str:
 def _rough(metrics: Metrics | None) -> str:
     if metrics is None:
         return ""
+    if metrics.pattern:
+        return "other NaN or infinity"
     if metrics.mismatches is not None:
         return f"{metrics.mismatches} of {metrics.size} differ"
     return escape(power_of_ten(metrics.relative_l2))

@@ -217,7 +217,9 @@ def describe(row: Row) -> str:
     metrics = row.accumulated or row.isolated
     if metrics is None:
         return f"{row.status}, {row.reason}" if row.reason else row.status
-    if metrics.mismatches is not None:
+    if metrics.pattern:
+        text = f"{row.status}, NaN or infinity in other places"
+    elif metrics.mismatches is not None:
         text = f"{row.status}, {metrics.mismatches} of {metrics.size} elements differ"
     else:
         text = f"{row.status}, relative L2 {power_of_ten(metrics.relative_l2)}"

@@ -167,7 +167,7 @@ def judge(metrics: Metrics, bound: float, floor: float) -> str:
         return f"{metrics.mismatches} of {metrics.size} elements differ" if beyond else ""
     if metrics.relative_l2 <= bound or metrics.max_abs <= floor:
         return ""
-    return f"relative L2 above {bound:g} ({power_of_ten(metrics.relative_l2)})"
+    return f"relative L2 above {bound:.0e} ({power_of_ten(metrics.relative_l2)})"
 
 
 def power_of_ten(value: float) -> str:

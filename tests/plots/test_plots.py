@@ -1,0 +1,111 @@
+"""Figures: made without pyplot, whatever the report or the tensors hold; readable on light and dark pages."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from tests.compare.support import chain, converted, same_names, source
+from workbench.compare import Report, compare, summarize
+from workbench.errors import OptionError
+from workbench.plots import difference, error_profile, histograms, scatter
+
+
+def report(fault: int | None = 3, mode: str = "both") -> Report:
+    reference = source(chain(8))
+    hub = chain(8, fault=fault)
+    return compare(reference, converted(hub, reference, same_names(hub)), mode=mode)
+
+
+def pixels(figure: Figure) -> np.ndarray[Any, Any]:
+    """The drawn figure, [H, W, RGBA]."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("mode", ["both", "accumulated", "isolated"])
+def test_the_profile_names_the_culprit(mode: str, theme: str) -> None:
+    figure = error_profile(report(mode=mode), theme=theme)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ([] if mode == "accumulated" else ["MatMul dense_3"])
+    image = pixels(figure)
+    assert image[..., 3].min() == 0  # transparent
+    drawn = image[image[..., 3] > 200][:, :3].astype(int)
+    brightness = float(drawn.mean())
+    assert brightness < 170 if theme == "light" else brightness > 85
+
+
+def test_the_profile_shows_the_measured_errors_in_order() -> None:
+    found = report()
+    figure = error_profile(found)
+    line = next(line for line in figure.axes[0].lines if line.get_label() == "accumulated")
+    expected = [max(row.accumulated.relative_l2, 1e-9) for row in found.rows if row.accumulated]
+    assert list(line.get_ydata()) == expected
+
+
+def test_a_healthy_and_an_empty_report_can_be_drawn() -> None:
+    assert not error_profile(report(fault=None)).axes[0].texts
+    import dataclasses
+
+    empty = dataclasses.replace(report(), rows=())
+    assert [text.get_text() for text in error_profile(empty).axes[0].texts] == ["nothing was measured"]
+
+
+def test_names_are_no_formulas() -> None:
+    import dataclasses
+
+    found = report()
+    strange = dataclasses.replace(found.reference, name="$\\frac{")
+    pixels(error_profile(dataclasses.replace(found, reference=strange)))
+    detail = summarize(np.arange(9.0), np.arange(9.0), title="$x_{")
+    for draw in (histograms, scatter, difference):
+        pixels(draw(detail))
+
+
+@pytest.mark.parametrize("draw", [histograms, scatter, difference])
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        (np.linspace(-1, 1, 999), np.linspace(-1, 1.1, 999)),
+        (np.full(5, 2.0), np.full(5, 2.0)),
+        (np.empty(0), np.empty(0)),
+        (np.asarray(np.nan), np.asarray(1.0)),
+        (np.asarray([1e300, 0]), np.asarray([0, -1e300])),
+        (np.asarray([True, False]), np.asarray([True, True])),
+    ],
+)
+def test_any_tensors_can_be_drawn(draw: Any, x: Any, y: Any) -> None:
+    figure = draw(summarize(x, y, title="layer"), theme="dark")
+    assert isinstance(figure, Figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg")
+    assert buffer.getvalue().startswith(b"<?xml")
+
+
+def test_unknown_themes_are_refused() -> None:
+    with pytest.raises(OptionError, match="'sepia'; there are light, dark"):
+        error_profile(report(), theme="sepia")
+
+
+def test_pyplot_is_never_imported() -> None:
+    code = (
+        "import sys, numpy as np\n"
+        "from workbench.compare import summarize\n"
+        "from workbench.plots import histograms, scatter, difference\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "detail = summarize(np.arange(9.0), np.arange(9.0))\n"
+        "[draw(detail).savefig('/dev/null' if sys.platform != 'win32' else 'NUL', format='png')"
+        " for draw in (histograms, scatter, difference)]\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
