@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.formats.coreml.reading import Case, check
+from workbench.errors import ConversionError
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -39,7 +40,10 @@ def same(x: Any, kernel: tuple[int, ...], strides: tuple[int, ...], lower: bool 
 
 
 CONV = [
-    Case("conv1d", lambda mb, x: mb.conv(x=x, weight=W1, bias=B), {"x": X1}, lambda x: F.conv1d(tensor(x), tensor(W1), tensor(B))),
+    Case(
+        "conv1d", lambda mb, x: mb.conv(x=x, weight=W1, bias=B), {"x": X1},
+        lambda x: F.conv1d(tensor(x), tensor(W1), tensor(B)),
+    ),
     Case(
         "conv2d-custom-pads",
         lambda mb, x: mb.conv(x=x, weight=W2, pad_type="custom", pad=[1, 0, 2, 1], strides=[2, 1], dilations=[1, 2]),
@@ -100,8 +104,14 @@ def pool(kind: str, name: str, expect: Any, x: np.ndarray[Any, Any] = X2, releas
 
 
 POOLS = [
-    pool("max_pool", "1d", lambda x: F.max_pool1d(tensor(x), 3, 2), X1, kernel_sizes=[3], strides=[2], pad_type="valid"),
-    pool("max_pool", "3d", lambda x: F.max_pool3d(tensor(x), 2), X3, kernel_sizes=[2] * 3, strides=[2] * 3, pad_type="valid"),
+    pool(
+        "max_pool", "1d", lambda x: F.max_pool1d(tensor(x), 3, 2), X1,
+        kernel_sizes=[3], strides=[2], pad_type="valid",
+    ),
+    pool(
+        "max_pool", "3d", lambda x: F.max_pool3d(tensor(x), 2), X3,
+        kernel_sizes=[2] * 3, strides=[2] * 3, pad_type="valid",
+    ),
     pool(
         "max_pool", "same", lambda x: F.max_pool2d(F.pad(tensor(x), [0, 1, 1, 1], value=-np.inf), (3, 2), (1, 1)),
         kernel_sizes=[3, 2], strides=[1, 1], pad_type="same",
@@ -123,10 +133,13 @@ POOLS = [
         for ceil in (False, True)
     ),
     pool(
-        "avg_pool", "valid-ceil", lambda x: F.avg_pool2d(tensor(x), 2, 3, ceil_mode=True),
-        kernel_sizes=[2, 2], strides=[3, 3], pad_type="valid", ceil_mode=True,
+        "avg_pool", "valid-ceil", lambda x: F.avg_pool2d(tensor(x), 2, 2, ceil_mode=True),
+        kernel_sizes=[2, 2], strides=[2, 2], pad_type="valid", ceil_mode=True,
     ),
-    pool("l2_pool", "valid", lambda x: F.lp_pool2d(tensor(x), 2, 2, 2), kernel_sizes=[2, 2], strides=[2, 2], pad_type="valid"),
+    pool(
+        "l2_pool", "valid", lambda x: F.lp_pool2d(tensor(x), 2, 2, 2),
+        kernel_sizes=[2, 2], strides=[2, 2], pad_type="valid",
+    ),
 ]  # fmt: skip
 
 A, C = floats(2, 3, 4), floats(2, 4, 5)
@@ -203,12 +216,12 @@ NORMS = [
 
 # -- recurrent layers: torch's gates are (input, forget, cell, output) and (reset, update, new) ------------------------
 
-S, N, I, H = 5, 2, 3, 4
-SEQUENCE, H0, C0 = floats(S, N, I), floats(N, H), floats(N, H)
-RNN_IH, RNN_HH, RNN_B = floats(H, I), floats(H, H), floats(H)
-LSTM_IH, LSTM_HH, LSTM_B = floats(4 * H, I), floats(4 * H, H), floats(4 * H)
-BACK_IH, BACK_HH, BACK_B = floats(4 * H, I), floats(4 * H, H), floats(4 * H)
-GRU_IH, GRU_HH, GRU_B, GRU_BI = floats(3 * H, I), floats(3 * H, H), floats(3 * H), floats(3 * H)
+S, N, D, H = 5, 2, 3, 4
+SEQUENCE, H0, C0 = floats(S, N, D), floats(N, H), floats(N, H)
+RNN_IH, RNN_HH, RNN_B = floats(H, D), floats(H, H), floats(H)
+LSTM_IH, LSTM_HH, LSTM_B = floats(4 * H, D), floats(4 * H, H), floats(4 * H)
+BACK_IH, BACK_HH, BACK_B = floats(4 * H, D), floats(4 * H, H), floats(4 * H)
+GRU_IH, GRU_HH, GRU_B, GRU_BI = floats(3 * H, D), floats(3 * H, H), floats(3 * H), floats(3 * H)
 
 
 def reordered(array: np.ndarray[Any, Any], order: tuple[int, ...]) -> np.ndarray[Any, Any]:
@@ -219,7 +232,7 @@ TO_TORCH = (0, 1, 3, 2)  # Core ML: input, forget, output, cell
 
 
 def lstm_by_torch(x: Any, h: Any, c: Any, *, bidirectional: bool = False) -> tuple[Any, Any, Any]:
-    layer = torch.nn.LSTM(I, H, bidirectional=bidirectional)
+    layer = torch.nn.LSTM(D, H, bidirectional=bidirectional)
     weights = [(LSTM_IH, LSTM_HH, LSTM_B), (BACK_IH, BACK_HH, BACK_B)][: 2 if bidirectional else 1]
     flat = [part for ih, hh, b in weights for part in (ih, hh, b, np.zeros_like(b))]
     with torch.no_grad():
@@ -283,7 +296,8 @@ RECURRENT = [
         Case(
             f"gru-{direction}",
             lambda mb, x, h, direction=direction: mb.gru(
-                x=x, initial_h=h, weight_ih=GRU_IH, weight_hh=GRU_HH, bias=GRU_B, output_sequence=True, direction=direction
+                x=x, initial_h=h, weight_ih=GRU_IH, weight_hh=GRU_HH, bias=GRU_B, output_sequence=True,
+                direction=direction,
             ),
             {"x": SEQUENCE, "h": H0},
             lambda x, h, step=step: gru_by_formula(x[::step], h, after=False),
@@ -385,3 +399,41 @@ RESIZES = [
 @pytest.mark.parametrize("case", CONV + POOLS + LINEAR + NORMS + RECURRENT + RESIZES, ids=str)
 def test_layer(case: Case) -> None:
     check(case)
+
+
+def refusal(build: Any, inputs: dict[str, np.ndarray[Any, Any]], release: int = 15) -> str:
+    with pytest.raises(ConversionError) as caught:
+        check(Case("refused", build, inputs, release=release))
+    (found,) = caught.value.refusals
+    assert (found.source_format, found.target_format) == ("coreml", "onnx")
+    return str(found)
+
+
+def test_a_window_outside_the_tensor_is_refused() -> None:
+    """PyTorch drops that window, Core ML's size formula keeps it; what it holds is not specified."""
+    text = refusal(
+        lambda mb, x: mb.avg_pool(x=x, kernel_sizes=[2, 2], strides=[3, 3], pad_type="valid", ceil_mode=True), {"x": X2}
+    )
+    assert "iOS15.avg_pool" in text
+    assert "outside the tensor" in text
+
+
+def test_what_recurrent_layers_cannot_say_is_refused() -> None:
+    given = {"weight_ih": LSTM_IH, "weight_hh": LSTM_HH}
+    inputs = {"x": SEQUENCE, "h": H0, "c": C0}
+    clipped = refusal(lambda mb, x, h, c: mb.lstm(x=x, initial_h=h, initial_c=c, clip=1.0, **given), inputs)
+    assert "clip" in clipped
+    scaled = refusal(lambda mb, x, h, c: mb.lstm(x=x, initial_h=h, initial_c=c, activation="linear", **given), inputs)
+    assert "'linear' is not supported" in scaled
+
+
+def test_every_refusal_is_reported() -> None:
+    """Two operators without counterpart, and one between them that has one."""
+
+    def build(mb: Any, x: Any) -> Any:
+        first = mb.random_uniform(shape=[2, 4, 11], low=0.0, high=1.0)
+        return mb.random_bernoulli(shape=mb.shape(x=mb.add(x=first, y=x)), prob=0.5)
+
+    with pytest.raises(ConversionError) as caught:
+        check(Case("two", build, {"x": X1}))
+    assert [item.operator for item in caught.value.refusals] == ["iOS15.random_uniform", "iOS15.random_bernoulli"]

@@ -120,12 +120,10 @@ def _adopt(source: Any) -> Package:
 
 
 def _parse(package: Package) -> Any:
-    from google.protobuf.message import DecodeError
-
     message = toolkit.model_pb2().Model()
     try:
         message.ParseFromString(package.spec)
-    except DecodeError as error:
+    except toolkit.decode_error() as error:
         raise ModelError(f"{package.label}: not a Core ML model, or a damaged one ({error}).") from error
     if not message.WhichOneof("Type"):
         raise ModelError(f"{package.label}: the Core ML model is empty: it says of no type what it is.")

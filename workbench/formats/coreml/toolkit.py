@@ -45,6 +45,12 @@ def model_pb2() -> Any:
     return import_module("coremltools.proto.Model_pb2")
 
 
+def decode_error() -> type[Exception]:
+    """What protobuf raises where bytes are no message (its package has no type information)."""
+    found: type[Exception] = import_module("google.protobuf.message").DecodeError
+    return found
+
+
 @functools.lru_cache(maxsize=1)
 def mil_pb2() -> Any:
     """``coremltools.proto.MIL_pb2``: the messages of an ML program."""

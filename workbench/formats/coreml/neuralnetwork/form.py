@@ -95,7 +95,7 @@ class NetworkForm:
         return TensorSpec(feature.name, feature.dtype if feature.kind == "array" else "float32", feature.dims())
 
     def _prepared(self, emitter: Emitter, value: ir.Value, feature: Feature) -> ir.Value:
-        """The tensor that the first layers read: float32, preprocessed, of five dimensions where the network says so."""
+        """The tensor that the first layers read: float32, preprocessed, and of rank 5 where the network says so."""
         if value.dtype is not ir.DataType.FLOAT:
             value = floats(emitter, value)
         if feature.kind == "image":

@@ -27,7 +27,23 @@ def _reduction(target: str) -> Lowering:
 
 
 for _operator, _target in _REDUCTIONS.items():
-    mil.lowers(_operator)(_reduction(_target))
+    if _operator != "reduce_mean":
+        mil.lowers(_operator)(_reduction(_target))
+
+
+@mil.lowers("reduce_mean")
+def reduce_mean(op: MilOperation, emit: Emitter) -> ir.Value:
+    """The mean over all places of an image, which is how a global pool is written, becomes one again.
+
+    onnxruntime sums a GlobalAveragePool in another order than a ReduceMean, so a model that came from ONNX would differ
+    in its last bits from itself.
+    """
+    x = op.value()
+    if op.has("axes") and op.flag("keep_dims", False) and op.dtype() in ("float16", "float32"):
+        rank = op.rank(x)
+        if rank >= 3 and sorted(axis % rank for axis in op.ints("axes")) == list(range(2, rank)):
+            return emit.op("GlobalAveragePool", x)
+    return _reduction("ReduceMean")(op, emit)
 
 
 def _arg(op: MilOperation, emit: Emitter, target: str) -> ir.Value:
