@@ -5,6 +5,8 @@ https://apple.github.io/coremltools/source/coremltools.converters.mil.mil.ops.de
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
 
 from workbench.formats.coreml.to_onnx.table import Lowering, MilOperation, mil
@@ -32,7 +34,7 @@ for _operator, _target in _REDUCTIONS.items():
 
 
 @mil.lowers("reduce_mean")
-def reduce_mean(op: MilOperation, emit: Emitter) -> ir.Value:
+def reduce_mean(op: MilOperation, emit: Emitter) -> ir.Value | Sequence[ir.Value]:
     """The mean over all places of an image, which is how a global pool is written, becomes one again.
 
     onnxruntime sums a GlobalAveragePool in another order than a ReduceMean, so a model that came from ONNX would differ
