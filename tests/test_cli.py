@@ -114,7 +114,7 @@ def test_inspect_plan_run_and_coverage_print(tmp_path: Path, capsys: pytest.Capt
     with np.load(results) as found:
         assert (found["probabilities"].argmax(1) == digits).mean() > 0.9
     assert main(["coverage", "--format", "coreml"]) == 0
-    assert "Conv-22" in capsys.readouterr().out
+    assert "`Conv`" in capsys.readouterr().out
 
 
 def test_the_command_exists_and_says_its_usage() -> None:

@@ -93,8 +93,12 @@ class Plan:
     def summary(self) -> str:
         """``95 layers: 90 exact, 3 approximate, 2 refused``."""
         counts = ", ".join(f"{self.count(verdict)} {verdict}" for verdict in Verdict if self.count(verdict))
-        text = f"{len(self.rows)} layers: {counts or 'none'}"
-        return f"{text}; {len(self.general)} refusals of the interface" if self.general else text
+        parts = [f"{len(self.rows)} layers: {counts}"] if self.rows else []
+        if self.general:
+            parts.append(f"{len(self.general)} input or output refused")
+        if not self.rows:
+            parts.append("the layers were not looked at")
+        return "; ".join(parts)
 
     def __repr__(self) -> str:
         return f"Plan({self.subject!r}, {self.source_format} → {self.target_format}, {self.summary()})"
