@@ -27,6 +27,7 @@ from workbench.hub import dtype_name
 OpenTensor = Callable[[str], tuple[ir.TensorProtocol, bool]]
 """Label → the tensor, and whether its items are quantised values."""
 
+_FOLDER = "workbench.folder"
 _KINDS = {"scalar": "fiu", "integer": "iu", "logical": "b"}
 
 
@@ -88,7 +89,9 @@ def read_path(path: Path) -> NnefDocument:
         sidecar = _text(contained(folder.root, SIDECAR)) if (folder.root / SIDECAR).is_file() else b""
 
         def open_tensor(label: str) -> tuple[ir.TensorProtocol, bool]:
-            return _open(folder.root, label)
+            tensor, quantized = _open(folder.root, label)
+            tensor.meta[_FOLDER] = folder  # what is unpacked from an archive stays as long as a tensor lies in it
+            return tensor, quantized
 
         contents = assemble(text, quant, sidecar, open_tensor, path.name)
         return NnefDocument(contents, path.name, path, folder)

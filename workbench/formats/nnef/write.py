@@ -95,7 +95,7 @@ class NnefDraft(Draft):
         outputs = self._outputs(graph)
         finished = builder.finish(outputs)
         flat = NnefGraph(
-            Names().identifier(self._source.name.rsplit(".", 1)[0]),
+            Names().identifier(graph.name or self._source.name.rsplit(".", 1)[0]),
             tuple(tensor.name for _, tensor in builder.inputs),
             tuple(tensor.name for tensor in outputs),
             tuple(finished.operations),

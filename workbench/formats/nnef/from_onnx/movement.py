@@ -171,7 +171,10 @@ def pad_25(node: HubNode, b: Builder) -> Tensor:
     pairs = [(max(p, 0), max(q, 0)) for p, q in zip(before, after, strict=True)]
     if all(pair == (0, 0) for pair in pairs):
         return x
-    x = b.op("pad", b.scalar(x), padding=pairs, border=modes[mode], value=fill)
+    extra = 2 if x.rank < 3 else 0  # readers take apart batch and channels, and pad what comes after them
+    x = b.with_rank(b.scalar(x), x.rank + extra)
+    x = b.op("pad", x, padding=[(0, 0)] * extra + pairs, border=modes[mode], value=fill)
+    x = b.op("squeeze", x, axes=[0, 1]) if extra else x
     return b.like(x, node.outputs[0]) if kind != "scalar" else x
 
 
