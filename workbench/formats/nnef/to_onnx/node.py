@@ -89,7 +89,16 @@ def rank_of(value: ir.Value) -> int:
 
 
 def reshape(e: Emitter, value: ir.Value, shape: Sequence[int]) -> ir.Value:
-    """The value in another (static) shape."""
+    """The value in another (static) shape; a parameter is reshaped at once and takes its name along."""
+    array = e.known(value) if value.const_value is not None else None
+    if array is not None and -1 not in shape and 0 not in shape:
+        assert value.const_value is not None
+        label = value.const_value.name
+        data = ir.Tensor(array.reshape(tuple(shape)), name=label)
+        moved = e.tensor(data, value.name)
+        moved.name, value.name = value.name, moved.name
+        data.name = label  # renaming a value has renamed its tensor
+        return moved
     return e.op("Reshape", value, e.const(np.asarray(shape, np.int64)))
 
 
