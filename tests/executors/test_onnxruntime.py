@@ -230,3 +230,21 @@ def test_models_beyond_two_gigabytes_need_no_protobuf_of_that_size() -> None:
             executor(model).run({"x": np.ones(1, np.float32)}, tensors)
     assert len(sizes) == 2
     assert max(sizes) < 1000
+
+
+def test_constant_nodes_are_constants_like_any_other() -> None:
+    """Files that keep weights in Constant nodes cost no more than those with initializers."""
+    emitter = Emitter("constants")
+    x = emitter.input("x", "float32", [1, 64])
+    weight = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+    w = emitter.rename(emitter.op("Constant", value=weight), "w")
+    five = emitter.op("Constant", value_float=5.0)
+    y = emitter.rename(emitter.op("Mul", emitter.op("MatMul", x, w), five), "y")
+    model = emitter.finish([y, w])
+    fragment = Fragment(list(model.graph), ["y"])
+    assert list(fragment._shared) == ["w"]
+    for tensors in (None, ["y", "w"]):
+        found = executor(model).run({"x": np.ones((1, 64), np.float32)}, tensors)
+        np.testing.assert_array_equal(found["w"], weight)
+        np.testing.assert_allclose(found["y"], 5 * weight.sum(axis=0, keepdims=True), rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(Fragment(list(model.graph)[:1], ["w"]).run({})["w"], weight)

@@ -20,7 +20,7 @@ from workbench.compare.feeds import Feeds, batches
 from workbench.compare.layout import Misfit, in_place_of, side_by_side
 from workbench.compare.match import Matching, Pair
 from workbench.compare.metrics import Accumulator, peak_of
-from workbench.compare.side import Store, Walk, fragment, run_fragment
+from workbench.compare.side import Store, Walk, fragment, maker_of, run_fragment
 from workbench.document import Dim, Progress
 from workbench.executors.fragment import type_of
 from workbench.hub import dims_of, dtype_name
@@ -151,7 +151,7 @@ class _Group:
             self._resize(size, len(segment))
             at += len(segment)
         constants = [
-            pair for pair in self.engine.pairs.values() if self.engine.target.values[pair.target].producer() is None
+            pair for pair in self.engine.pairs.values() if maker_of(self.engine.target.values[pair.target]) is None
         ]
         yield from self._advance([pair.reference for pair in constants], 1.0)
         for sample in range(len(self.feeds)):

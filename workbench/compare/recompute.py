@@ -9,10 +9,10 @@ import numpy as np
 from workbench.compare.feeds import Feeds
 from workbench.compare.layout import Misfit, in_place_of, side_by_side
 from workbench.compare.match import Matching
-from workbench.compare.side import Walk, fragment, run_fragment
+from workbench.compare.side import Walk, constant_array, fragment, run_fragment
 from workbench.errors import WorkbenchError
 from workbench.executors import OnnxRuntimeExecutor, executor_name
-from workbench.hub import constant_of, dims_of, dtype_name
+from workbench.hub import dims_of, dtype_name
 
 if TYPE_CHECKING:
     from workbench.model import Model
@@ -59,7 +59,7 @@ class Source:
         nodes, above = walk.region(target_tensor, set(self.pairs))
         if not nodes:
             found = self._run(self.reference, self.feeds.reference, [tensor])
-            return found[tensor], constant_of(walk.values[target_tensor])
+            return found[tensor], constant_array(walk.values[target_tensor])
         matched = [name for name in above if name in self.pairs]
         sources = list(dict.fromkeys([tensor, *(self.pairs[name].reference for name in matched)]))
         found = self._run(self.reference, self.feeds.reference, sources)

@@ -11,8 +11,8 @@ import onnx_ir as ir
 
 from workbench.compare.match import values_of
 from workbench.errors import ExecutionError
-from workbench.executors import Fragment
-from workbench.hub import Emitter, constant_of
+from workbench.executors import Fragment, constant_tensor
+from workbench.hub import Emitter
 
 
 class Walk:
@@ -32,7 +32,7 @@ class Walk:
         self.index = order
         self.reads: dict[ir.Node, tuple[str, ...]] = {}
         live: set[ir.Node] = set()
-        pending = [self.values[name].producer() for name in wanted]
+        pending = [maker_of(self.values[name]) for name in wanted]
         while pending:
             node = pending.pop()
             if node is None or node in live or node not in order:
@@ -40,7 +40,7 @@ class Walk:
             live.add(node)
             sources = {value for value in Emitter.reads(node) if value.name and self.values.get(value.name) is value}
             self.reads[node] = tuple(sorted(value.name or "" for value in sources))
-            pending += [value.producer() for value in sources]
+            pending += [maker_of(value) for value in sources]
         self.nodes = sorted(live, key=order.__getitem__)
 
     def uses(self) -> Counter[str]:
@@ -61,20 +61,20 @@ class Walk:
     def demand(self, names: Iterable[str], done: set[ir.Node]) -> list[ir.Node]:
         """The nodes that are still to be run for the tensors, in order."""
         found: set[ir.Node] = set()
-        pending = [self.values[name].producer() for name in names]
+        pending = [maker_of(self.values[name]) for name in names]
         while pending:
             node = pending.pop()
             if node is None or node in done or node in found or node not in self.reads:
                 continue
             found.add(node)
-            pending += [self.values[name].producer() for name in self.reads[node]]
+            pending += [maker_of(self.values[name]) for name in self.reads[node]]
         return sorted(found, key=self.index.__getitem__)
 
     def region(self, name: str, stops: set[str]) -> tuple[list[ir.Node], set[str]]:
         """The nodes between a tensor and the nearest ``stops`` above it, and those stops (inputs among them)."""
         found: set[ir.Node] = set()
         met: set[str] = set()
-        pending = [self.values[name].producer()]
+        pending = [maker_of(self.values[name])]
         while pending:
             node = pending.pop()
             if node is None or node in found:
@@ -84,8 +84,13 @@ class Walk:
                 if source in stops or source in self.inputs:
                     met.add(source)
                 else:
-                    pending.append(self.values[source].producer())
+                    pending.append(maker_of(self.values[source]))
         return sorted(found, key=self.index.__getitem__), met
+
+
+def maker_of(value: ir.Value) -> ir.Node | None:
+    """The node that computes the value; ``None`` for inputs and constants, however those are written."""
+    return None if constant_tensor(value) is not None else value.producer()
 
 
 class Store:
@@ -126,7 +131,7 @@ class Store:
     def get(self, name: str, sample: int) -> Any:
         """The tensor (or constant) of one sample; ``None`` if it is not there."""
         held = self._held.get(name)
-        return constant_of(self.walk.values[name]) if held is None else held[sample]
+        return constant_array(self.walk.values[name]) if held is None else held[sample]
 
     def spend(self, names: Iterable[str]) -> None:
         """Note one use of each; what has no use left is freed."""
@@ -134,6 +139,12 @@ class Store:
             self._left[name] -= 1
             if self._left[name] <= 0 and name not in self._kept:
                 self.bytes -= sum(map(_nbytes, self._held.pop(name, ())))
+
+
+def constant_array(value: ir.Value) -> Any:
+    """The array of a constant; ``None`` if the value is computed."""
+    tensor = constant_tensor(value)
+    return None if tensor is None else tensor.numpy()
 
 
 def _nbytes(value: Any) -> int:

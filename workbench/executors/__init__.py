@@ -7,7 +7,7 @@ from workbench.errors import OptionError
 from workbench.executors.base import Executor
 from workbench.executors.coreml_native import CoreMLExecutor, is_available, predictor_of
 from workbench.executors.feeds import check_feeds
-from workbench.executors.fragment import Fragment
+from workbench.executors.fragment import Fragment, constant_tensor
 from workbench.executors.onnxruntime import OnnxRuntimeExecutor
 from workbench.formats import format_named
 
@@ -17,6 +17,7 @@ __all__ = [
     "Fragment",
     "OnnxRuntimeExecutor",
     "check_feeds",
+    "constant_tensor",
     "executor_for",
     "executor_name",
 ]

@@ -27,6 +27,13 @@ INLINE_BYTES = 4096
 """Constants up to this size stand in the graph itself, where kernels can see them while the session is made."""
 
 
+_NUMPY = frozenset(
+    ir.DataType[name]
+    for name in "FLOAT DOUBLE FLOAT16 INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64 BOOL".split()
+)
+"""What numpy has a dtype for; onnxruntime takes bfloat16, float8 and int4 from the graph only."""
+
+
 class Fragment:
     """Nodes of one hub graph, in topological order, that can be run on their own.
 
@@ -65,6 +72,8 @@ class Fragment:
         self._shared: dict[str, Array] = {}
         self._fetched = [_computed(name) if name in set(cut) else name for name in outputs]
         cut = frozenset(cut)
+        wanted = set(outputs)
+        nodes = [node for node in nodes if not _is_plain_constant(node) or wanted & {v.name for v in node.outputs}]
         graph = onnx.GraphProto(name="fragment")
         made = {value for node in nodes for value in node.outputs if value.name not in cut}
         external: dict[str, Array] = {}
@@ -94,19 +103,21 @@ class Fragment:
             if value in made or value in seen or value in inner or not value.name:
                 continue
             seen.add(value)
-            if value.const_value is None or value.is_graph_input():
+            tensor = constant_tensor(value)
+            if tensor is None:
                 names.append(value.name)
                 graph.input.append(onnx.ValueInfoProto(name=value.name, type=types.get(value.name) or _type(value)))
                 continue
-            array = _as_it_lies(value.const_value)
+            array = _as_it_lies(tensor)
             if array is None:
-                graph.initializer.append(_inline(value.const_value, value.name))
+                graph.initializer.append(_inline(tensor, value.name))
             elif external is not None:
                 external[value.name] = array
-                graph.initializer.append(_reference(value.const_value, value.name))
+                graph.initializer.append(_reference(tensor, value.name))
             else:
                 self._shared[value.name] = array
-                graph.input.append(onnx.ValueInfoProto(name=value.name, type=_type(value)))
+                kind = onnx.helper.make_tensor_type_proto(tensor.dtype.value, tensor.shape.numpy())
+                graph.input.append(onnx.ValueInfoProto(name=value.name, type=kind))
         return tuple(names)
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,6 +186,18 @@ def _inner_values(node: ir.Node) -> Iterable[ir.Value]:
                         yield from nested.as_graph().initializers.values()
 
 
+def constant_tensor(value: ir.Value) -> ir.TensorProtocol | None:
+    """The tensor of an initializer or of a Constant node; ``None`` if the value is fed or computed."""
+    if value.const_value is not None:
+        return None if value.is_graph_input() else value.const_value
+    node = value.producer()
+    return node.attributes["value"].as_tensor() if node is not None and _is_plain_constant(node) else None
+
+
+def _is_plain_constant(node: ir.Node) -> bool:
+    return node.op_type == "Constant" and not node.domain and "value" in node.attributes
+
+
 def _computed(name: str) -> str:
     """The name that a cut tensor is written to while its own name is read from the feeds."""
     return f"{name}//computed"
@@ -182,11 +205,9 @@ def _computed(name: str) -> str:
 
 def _as_it_lies(tensor: ir.TensorProtocol) -> Array | None:
     """The tensor's array if it is large and onnxruntime can use it in place; else ``None``."""
-    if tensor.nbytes <= INLINE_BYTES or tensor.dtype is ir.DataType.STRING:
+    if tensor.nbytes <= INLINE_BYTES or tensor.dtype not in _NUMPY:
         return None
     array = tensor.numpy()
-    if array.dtype.isbuiltin != 1 or array.dtype.kind not in "biuf":  # ml_dtypes' bfloat16, float8, int4
-        return None
     if not array.dtype.isnative or not array.flags.c_contiguous or array.ctypes.data % array.itemsize:
         native: Array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
         return native
@@ -225,7 +246,7 @@ def _type(value: ir.Value) -> onnx.TypeProto:
     if value.type is None:
         raise ExecutionError(f"the type of the tensor {value.name!r} is not known")
     proto: onnx.TypeProto = ir.serde.serialize_value(value).type
-    if proto.HasField("tensor_type") and not value.is_initializer():
+    if proto.HasField("tensor_type"):
         proto.tensor_type.ClearField("shape")
     return proto
 
@@ -267,6 +288,7 @@ def _session(
     if not optimise:  # a session that lives for a few runs gives its memory back at once
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if external:
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in external.values()]
         options.add_external_initializers(list(external), values)

@@ -12,8 +12,8 @@ import onnx_ir as ir
 from workbench.document import TensorSpec
 from workbench.errors import ExecutionError
 from workbench.executors.feeds import check_feeds
-from workbench.executors.fragment import Fragment
-from workbench.hub import Emitter, constant_of, spec_of
+from workbench.executors.fragment import Fragment, constant_tensor
+from workbench.hub import Emitter, spec_of
 
 Array = np.ndarray[Any, Any]
 
@@ -62,7 +62,10 @@ class OnnxRuntimeExecutor:
     def _given(self, name: str, feeds: Mapping[str, Array]) -> Array | None:
         """The tensor, if nothing has to be computed for it: an input or a constant."""
         value = self._value(name)
-        return feeds[name] if value.is_graph_input() else constant_of(value)
+        if value.is_graph_input():
+            return feeds[name]
+        tensor = constant_tensor(value)
+        return None if tensor is None else tensor.numpy()
 
     def _value(self, name: str) -> ir.Value:
         if self._values is None:
@@ -75,7 +78,8 @@ class OnnxRuntimeExecutor:
 
     def _fragment(self, tensors: Sequence[str], plain: bool) -> Fragment:
         if plain:
-            tensors = [value.name or "" for value in self.model.graph.outputs if value.producer() is not None]
+            values = [v for v in self.model.graph.outputs if v.producer() is not None and constant_tensor(v) is None]
+            tensors = [value.name or "" for value in values]
             tensors = list(dict.fromkeys(tensors))
         kept = self._plain if plain else self._tapped
         if kept is not None and kept.outputs == tuple(tensors):
