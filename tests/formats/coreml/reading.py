@@ -86,7 +86,7 @@ def package(case: Case, folder: Path) -> Path:
 
 def _outside(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype that an interface can have: anything but floats and int32 is cast inside the program."""
-    return dtype if dtype in (np.float16, np.float32, np.int32) else np.dtype(np.int32)
+    return dtype if dtype in (np.float16, np.float32, np.float64, np.int32) else np.dtype(np.int32)
 
 
 def inferred(case: Case) -> list[Array]:

@@ -116,5 +116,5 @@ def _pooled(emit: Emitter, x: ir.Value, kind: str, window: Window, stated: Pads,
 
 def _global(emit: Emitter, x: ir.Value, kind: str) -> ir.Value:
     if kind == "L2":
-        return emit.op("GlobalLpPool", x, p=2)
+        return emit.op("ReduceL2", x, emit.const([-2, -1]), keepdims=1)  # onnxruntime has no GlobalLpPool-22
     return emit.op("GlobalMaxPool" if kind == "MAX" else "GlobalAveragePool", x)
