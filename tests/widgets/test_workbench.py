@@ -28,6 +28,12 @@ def until(condition: Callable[[], object], seconds: float = 10) -> None:
         time.sleep(0.005)
 
 
+def settled(condition: Callable[[], object]) -> None:
+    """Wait for another thread, and until all of them have drawn what they did."""
+    until(condition)
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("workbench-")])
+
+
 def make(model: FakeModel | None = None, failing: tuple[int, ...] = ()) -> Workbench:
     model = model or FakeModel()
     report = FakeReport(model, failing)
@@ -36,7 +42,7 @@ def make(model: FakeModel | None = None, failing: tuple[int, ...] = ()) -> Workb
 
 
 def idle(shown: Workbench) -> None:
-    until(lambda: not shown.session.busy)
+    settled(lambda: not shown.session.busy)
 
 
 def hidden(widget: Any) -> bool:
@@ -57,21 +63,20 @@ def click_through(shown: Workbench, path: Path) -> None:
     assert isinstance(export, Export)
     source.path.value = "nets/tiny.onnx"
     source.button.click()
-    until(lambda: shown.session.model is not None)
-    assert shown.bar.current == "inspect"
+    settled(lambda: shown.bar.current == "inspect")
     shown.bar.current = "convert"
     convert.target.value = "coreml"
-    until(lambda: not convert.button.disabled)
+    settled(lambda: not convert.button.disabled)
     convert.button.click()
-    until(lambda: shown.session.converted is not None)
+    settled(lambda: not shown.next_button.disabled)
     shown.next_button.click()
     assert shown.bar.current == "compare"
     compare.button.click()
-    until(lambda: shown.session.report is not None)
+    settled(lambda: shown.bar.steps[3][2] == "done")
     shown.next_button.click()
     export.path.value = str(path)
     export.button.click()
-    until(lambda: shown.session.state.exported is not None)
+    settled(lambda: shown.bar.steps[4][2] == "done")
 
 
 def test_by_clicks(tmp_path: Path) -> None:
@@ -216,13 +221,18 @@ def test_cancel_is_answered_at_once() -> None:
 # Import
 
 
+def send(step: Import, name: str, data: bytes) -> None:
+    step.upload._handle_custom_msg({"type": "begin", "name": name, "size": len(data)}, [])
+    step.upload._handle_custom_msg({"type": "piece", "offset": 0}, [memoryview(data)])
+
+
 def test_enter_opens_the_typed_path() -> None:
     shown = make()
     source = shown.steps["import"]
     assert isinstance(source, Import)
     source.path.value = "x.onnx"
     source.path._handle_custom_msg({"event": "submit"}, [])
-    until(lambda: shown.session.model is not None)
+    settled(lambda: shown.session.model is not None)
 
 
 def test_completion_offers_models_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,11 +257,34 @@ def test_an_upload_is_opened_and_its_code_names_the_file() -> None:
     shown = Workbench()
     source = shown.steps["import"]
     assert isinstance(source, Import)
-    source.upload._handle_custom_msg({"type": "begin", "name": "mine.onnx", "size": len(data)}, [])
-    source.upload._handle_custom_msg({"type": "piece", "offset": 0}, [memoryview(data)])
-    until(lambda: shown.session.model is not None)
+    send(source, "mine.onnx", data)
+    settled(lambda: shown.session.model is not None)
     assert "model = wb.load('mine.onnx')" in shown.session.code()
     assert "uploaded" in texts(source)
+
+
+def test_an_upload_that_is_no_model_is_told_by_the_name_the_user_knows() -> None:
+    shown = Workbench()
+    source = shown.steps["import"]
+    assert isinstance(source, Import)
+    send(source, "notes.onnx", b"hello")
+    settled(lambda: shown.session.state.failure is not None)
+    assert "notes.onnx" in texts(shown.message)
+    assert "workbench-upload" not in texts(shown.message)
+
+
+def test_a_failed_upload_leaves_the_open_one_in_place() -> None:
+    shown = Workbench()
+    source = shown.steps["import"]
+    assert isinstance(source, Import)
+    send(source, "mine.onnx", samples.digits().read_bytes())
+    settled(lambda: shown.session.model is not None)
+    send(source, "notes.onnx", b"hello")
+    settled(lambda: shown.session.state.failure is not None)
+    assert [path.exists() for path in source._uploads] == [True]
+    assert shown.plan("onnx").ok
+    shown.open(samples.digits())
+    assert source._uploads == {}
 
 
 def test_a_broken_archive_is_told_where_it_was_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,10 +292,9 @@ def test_a_broken_archive_is_told_where_it_was_dropped(monkeypatch: pytest.Monke
     source = Import(Session())
     monkeypatch.setattr(source.upload, "send", lambda content, buffers=None: messages.append(content))
     data = b"PK\x05\x06" + bytes(10)
-    source.upload._handle_custom_msg({"type": "begin", "name": "a.zip", "size": len(data)}, [])
-    source.upload._handle_custom_msg({"type": "piece", "offset": 0}, [memoryview(data)])
+    send(source, "a.zip", data)
     idle_session = source.session
-    until(lambda: not idle_session.busy)
+    settled(lambda: not idle_session.busy)
     assert idle_session.model is None
     assert idle_session.state.failure is not None or "cannot" in messages[-1]["text"]
 
@@ -283,7 +315,7 @@ def test_options_and_shapes_reach_the_conversion() -> None:
     convert.shapes["x"].widget.value = "4, 8"
     idle(shown)
     convert.button.click()
-    until(lambda: shown.session.converted is not None)
+    settled(lambda: shown.session.converted is not None)
     assert dict(shown.session.state.converted_with) == {"precision": "fp16", "shapes": {"x": (4, 8)}}
 
 
@@ -346,7 +378,7 @@ def test_one_selection_for_all_views(view: str) -> None:
     _, step = compared()
     getattr(step, view).selected = 5
     assert step.profile.selected == step.table.selected == step.selected == 5
-    until(lambda: step.tensors.figures)
+    settled(lambda: step.tensors.figures)
     assert "layer_5" in texts(step.about)
     assert "Elements that differ most" in texts(step.details)
 
@@ -364,9 +396,8 @@ def test_fast_selections_show_the_last_one() -> None:
     _, step = compared()
     for index in range(12):
         step.profile.selected = index
-    until(lambda: "layer_11" in texts(step.about))
-    time.sleep(0.05)
-    assert "layer_11" in texts(step.about)
+    settled(lambda: "layer_11" in texts(step.about))
+    assert step.selected == 11
 
 
 def test_a_row_without_tensors_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,13 +434,13 @@ def test_export_proposes_a_name_and_keeps_what_is_there(tmp_path: Path, monkeypa
     export.form.value = ".nnef.tgz"
     assert export.path.value == "tiny.nnef.tgz"
     export.button.click()
-    until(lambda: shown.session.state.exported is not None)
+    settled(lambda: shown.session.state.exported is not None)
     export.button.click()
-    until(lambda: shown.session.state.failure is not None)
+    settled(lambda: shown.session.state.failure is not None)
     assert "exists" in texts(shown.message)
     export.overwrite.value = True
     export.button.click()
-    until(lambda: shown.session.state.failure is None and not shown.session.busy)
+    settled(lambda: shown.session.state.failure is None and not shown.session.busy)
     assert "overwrite=True" in shown.session.code()
 
 
@@ -419,7 +450,7 @@ def test_the_report_is_written_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     export = shown.steps["export"]
     assert isinstance(export, Export)
     export.report_button.click()
-    until(lambda: shown.session.state.report_file is not None)
+    settled(lambda: shown.session.state.report_file is not None)
     assert (tmp_path / "x-nnef-report.html").exists()
 
 

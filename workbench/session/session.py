@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import Cancelled, WorkbenchError
+from workbench.errors import Cancelled, ModelError, WorkbenchError
 from workbench.session.code import code_of
 from workbench.session.state import Attempt, Failure, Origin, State
 from workbench.session.task import Task
@@ -226,16 +226,21 @@ class Session:
         return task
 
     def _perform(self, task: Task, work: Step, arguments: Mapping[str, Any]) -> None:
+        result, failure = None, None
         try:
             with _turn(task):
                 result, changes, outcome = work(task)
             self._commit(task, changes, Attempt(task.step, _recorded(arguments), outcome, ok=True))
-            task.finish(result)
         except BaseException as error:
+            failure = error
             self._fail(task, error, arguments)
             if not isinstance(error, Exception):  # Ctrl-C in a step that was called from Python
                 raise
-        self._notify()
+        finally:
+            try:
+                self._notify()  # first, so that whoever waits for the task finds everything drawn
+            finally:
+                task.finish(result, failure)
 
     def _commit(self, task: Task, changes: Mapping[str, Any], attempt: Attempt) -> None:
         with self._lock:
@@ -253,7 +258,6 @@ class Session:
                 failure = Failure(task.step, error)
                 attempt = Attempt(task.step, _recorded(arguments), failure.message, ok=False)
                 self._state = replace(self._state, failure=failure, history=(*self._state.history, attempt))
-        task.finish(error=error)
 
     def _notify(self) -> None:
         for listener in tuple(self._listeners):
@@ -263,7 +267,12 @@ class Session:
 
     def _open(self, task: Task, source: object, name: str | None = None, uploaded: bool = False, **options: Any) -> Any:
         task.progress("reading", 0.0)
-        model = self._load(source, **options)
+        try:
+            model = self._load(source, **options)
+        except ModelError as error:
+            if not uploaded:
+                raise  # else the name that the user knows, not that of a temporary file
+            raise type(error)(str(error).replace(str(source), name or "upload")) from error
         shown = name or (Path(source).name if isinstance(source, str | Path) else model.name)
         outcome = f"{model.format}, {len(model.layers)} layers"
         fresh = State(origin=Origin(source, shown, uploaded, tuple(options)), model=model)

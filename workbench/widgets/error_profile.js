@@ -229,7 +229,8 @@ class Profile {
 
   onKey(event) {
     const at = this.model.get("selected");
-    const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 10, PageDown: -10 };
+    // As in the table below, down is onward.
+    const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, PageDown: 10, PageUp: -10 };
     const to = { Home: 0, End: this.count - 1 }[event.key] ?? (event.key in steps ? at + steps[event.key] : undefined);
     if (to === undefined || !this.count) return;
     event.preventDefault();

@@ -58,7 +58,7 @@ class Import(Panel):
         )
         self.button = ipywidgets.Button(description="Open", button_style="primary")
         self.current = Content()
-        self._kept: Upload | None = None  # the temporary file lives as long as the session may read from it
+        self._uploads: dict[object, Upload] = {}  # by path: a file lives as long as the session may read from it
         self.widget = stack(
             self.upload,
             row(self.path, self.button),
@@ -89,12 +89,18 @@ class Import(Panel):
 
     def _uploaded(self, upload: Upload) -> None:
         path = upload.finish()
-        self._kept = upload
+        self._uploads[path] = upload
         self.session.start("open", source=path, name=path.name, uploaded=True)
+
+    def _drop_uploads(self, opened: object) -> None:
+        for path in [path for path in self._uploads if path != opened]:
+            self._uploads.pop(path).discard()
 
     def draw(self) -> None:
         origin, model = self.session.state.origin, self.session.model
         self.button.disabled = self.session.busy
+        if not self.session.busy:
+            self._drop_uploads(None if origin is None else origin.value)
         if origin is None or model is None:
             self.current.put(text("From Python: .open(model) takes a path or a live object.", "neutral"))
         else:
