@@ -1,6 +1,17 @@
 """The hub's operators → NNEF, by family; the lowerings register in :data:`TABLE`."""
 
-from workbench.formats.nnef.from_onnx import algebra, elementwise, movement, recurrent, resize, window
+from workbench.formats.nnef.from_onnx import algebra, elementwise, movement, quantization, recurrent, resize, window
 from workbench.formats.nnef.from_onnx.builder import TABLE, Builder, Tensor
 
-__all__ = ["TABLE", "Builder", "Tensor", "algebra", "elementwise", "movement", "recurrent", "resize", "window"]
+__all__ = [
+    "TABLE",
+    "Builder",
+    "Tensor",
+    "algebra",
+    "elementwise",
+    "movement",
+    "quantization",
+    "recurrent",
+    "resize",
+    "window",
+]

@@ -6,6 +6,7 @@ import numpy as np
 
 from workbench.formats.nnef.from_onnx.builder import TABLE, Builder, Tensor
 from workbench.formats.nnef.from_onnx.elementwise import operand
+from workbench.formats.nnef.from_onnx.movement import sliced
 from workbench.hub import HubNode
 from workbench.lowering import Refused
 
@@ -101,6 +102,21 @@ def reduce_composed(node: HubNode, b: Builder) -> Tensor:
     total = _reduced(node, b, "sum_reduce", b.op(inner, x) if inner else x, axes)
     outer = {"ReduceL2": "sqrt", "ReduceLogSum": "log"}.get(node.operator)
     return b.op(outer, total) if outer else total
+
+
+@TABLE.lowers("ReduceProd")
+def reduceprod_18(node: HubNode, b: Builder) -> Tensor:
+    """The product, halving each axis until one slice is left."""
+    x = operand(node, b, node.value(0))
+    axes = _axes(node, x) or []
+    for axis in axes:
+        while x.shape[axis] > 1:
+            extent, half = x.shape[axis], x.shape[axis] // 2
+            parts = [sliced(b, x, [axis], [i * half], [(i + 1) * half], [1]) for i in range(2)]
+            product = b.op("mul", *parts)
+            rest = sliced(b, x, [axis], [2 * half], [extent], [1]) if extent % 2 else None
+            x = product if rest is None else b.op("concat", [product, rest], axis=axis)
+    return b.op("squeeze", x, axes=axes) if axes and not node.attr_int("keepdims") else x
 
 
 @TABLE.lowers("ArgMax", "ArgMin")
@@ -202,3 +218,15 @@ def groupnormalization_21(node: HubNode, b: Builder) -> Tensor:
     y, _, _ = _standardized(b, grouped, [2], node.attr_float("epsilon"))
     scale, shift = (_spread(b, b.tensor(node.value(index)), x.rank) for index in (1, 2))
     return b.op("add", b.op("mul", b.reshape(y, x.shape), scale), shift)
+
+
+@TABLE.lowers("LpNormalization")
+def lpnormalization_22(node: HubNode, b: Builder) -> Tensor:
+    """``x / norm`` along an axis, zero where the norm is zero; p = 1 or 2."""
+    x, axes = b.tensor(node.value(0)), [node.axis()]
+    if node.attr_int("p") == 1:
+        norm = b.op("sum_reduce", b.op("abs", x), axes=axes)
+    else:
+        norm = b.op("sqrt", b.op("sum_reduce", b.op("mul", x, x), axes=axes))
+    zero = b.op("eq", norm, b.number(0.0))
+    return b.op("div", x, b.op("select", zero, b.number(1.0), norm))

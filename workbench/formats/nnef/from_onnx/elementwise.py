@@ -331,6 +331,13 @@ def thresholdedrelu_10(node: HubNode, b: Builder) -> Tensor:
     return b.op("select", b.op("gt", x, b.number(node.attr_float("alpha"))), x, b.number(0.0))
 
 
+@TABLE.lowers("Swish")
+def swish_24(node: HubNode, b: Builder) -> Tensor:
+    """``x · sigmoid(alpha · x)``."""
+    x, alpha = b.tensor(node.value(0)), node.attr_float("alpha")
+    return b.op("mul", x, b.op("sigmoid", x if alpha == 1.0 else b.op("mul", x, b.number(alpha))))
+
+
 @TABLE.lowers("Softsign")
 def softsign_1(node: HubNode, b: Builder) -> Tensor:
     """``x / (1 + |x|)``."""
@@ -365,3 +372,12 @@ def logsoftmax_13(node: HubNode, b: Builder) -> Tensor:
     x, axes = b.tensor(node.value(0)), [node.axis()]
     centred = b.op("sub", x, b.op("max_reduce", x, axes=axes))
     return b.op("sub", centred, b.op("log", b.op("sum_reduce", b.op("exp", centred), axes=axes)))
+
+
+@TABLE.lowers("Hardmax")
+def hardmax_13(node: HubNode, b: Builder) -> Tensor:
+    """One at the first maximum along an axis, zeros elsewhere."""
+    x, axis = b.tensor(node.value(0)), node.axis()
+    first = b.scalar(b.op("argmax_reduce", x, axes=[axis]))
+    positions = np.arange(x.shape[axis]).reshape([-1 if a == axis else 1 for a in range(x.rank)])
+    return b.op("select", b.op("eq", first, b.const(positions)), b.number(1.0), b.number(0.0))

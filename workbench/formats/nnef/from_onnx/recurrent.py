@@ -50,7 +50,11 @@ def _check(node: HubNode, b: Builder, activations: tuple[str, ...]) -> None:
     """Refuse what the unrolled form does not say."""
     directions = node.shape(node.value(1))[0]
     given = node.attr_strings("activations")
-    if given is not None and tuple(name.lower() for name in given) != activations * directions:
+    if (
+        given is not None
+        and node.has("activations")
+        and tuple(name.lower() for name in given) != activations * directions
+    ):
         raise Refused(f"the activations {', '.join(given)} are not the usual ones")
     if node.has("activation_alpha") or node.has("activation_beta") or node.has("clip"):
         raise Refused("clip and parameters of activations are not unrolled")
@@ -166,4 +170,23 @@ def gru_22(node: HubNode, b: Builder) -> list[Tensor]:
         return step
 
     y, finals = _unrolled(node, b, 3, [5], make)
+    return [y, *finals]
+
+
+@TABLE.lowers("RNN")
+def rnn_22(node: HubNode, b: Builder) -> list[Tensor]:
+    """``h = tanh(x · Wᵀ + h · Rᵀ + bias)``."""
+    _check(node, b, ("tanh",))
+    hidden = node.attr_int("hidden_size")
+
+    def make(direction: _Direction) -> Step:
+        bias = _gate_bias(b, direction.bias, hidden, 1)
+
+        def step(gate: Tensor, state: State) -> State:
+            total = b.op("add", gate, b.op("matmul", state[0], direction.recurrence, transposeB=True))
+            return [b.op("tanh", total if bias is None else b.op("add", total, bias))]
+
+        return step
+
+    y, finals = _unrolled(node, b, 1, [5], make)
     return [y, *finals]
