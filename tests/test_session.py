@@ -87,6 +87,13 @@ def test_code_for_a_live_object_and_for_an_upload() -> None:
     assert "temporary" not in session.code()
 
 
+def test_a_model_that_is_open_already_is_known_by_its_file() -> None:
+    import workbench as wb
+
+    session = Session(wb.load(wb.samples.digits()))
+    assert f"wb.load({str(wb.samples.digits())!r})" in session.code()
+
+
 def test_errors_are_raised_and_held() -> None:
     session = make(FakeModel(refuse=(1, 3)))
     session.open("tiny.onnx")

@@ -275,7 +275,9 @@ class Session:
             raise type(error)(str(error).replace(str(source), name or "upload")) from error
         shown = name or (Path(source).name if isinstance(source, str | Path) else model.name)
         outcome = f"{model.format}, {len(model.layers)} layers"
-        fresh = State(origin=Origin(source, shown, uploaded, tuple(options)), model=model)
+        document = getattr(model, "document", None)  # a Model that was read from a file is known by its file
+        given = getattr(document, "origin", None) or source if source is model else source
+        fresh = State(origin=Origin(given, shown, uploaded, tuple(options)), model=model)
         changes = {field: getattr(fresh, field) for field in fresh.__dataclass_fields__ if field != "history"}
         return model, changes, outcome
 

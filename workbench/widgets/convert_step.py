@@ -12,6 +12,7 @@ import ipywidgets
 from workbench.document import TensorSpec
 from workbench.errors import OptionError
 from workbench.formats import all_formats, format_named
+from workbench.formats.coreml.options import TARGETS
 from workbench.plan import Plan, Verdict
 from workbench.session import Session
 from workbench.widgets.base import Panel, row, show, stack
@@ -27,14 +28,8 @@ COLUMNS = (
     Column("why, and the way out", width="3.4fr"),
 )
 
-CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
-    "coreml": {
-        "precision": ("fp32", "fp16"),
-        "target": ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26", "macOS12", "macOS13", "macOS14", "macOS15", "macOS26"),
-    },
-    "nnef": {"dialect": ("khronos", "tract")},
-}
-"""Options with a fixed set of values, which become drop-down lists; the others are for the method."""
+CHOICES: dict[str, dict[str, tuple[str, ...]]] = {"coreml": {"precision": ("fp32", "fp16"), "target": tuple(TARGETS)}}
+"""Options that become drop-down lists. Others, and values that need further ones (``mixed``), are for the method."""
 
 
 class ShapeField:
