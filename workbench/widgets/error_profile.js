@@ -130,6 +130,13 @@ class Profile {
     return before === null ? "" : `${path}H${this.x(this.count - 1).toFixed(1)}`;
   }
 
+  /** Whether it is this error that fails: a layer may inherit one and make none. */
+  isBeyond(name, index) {
+    const limit = this.data.limits[name][index] ?? null;
+    const value = this.data[name][index];
+    return this.data.failing[index] && (limit === null || typeof value !== "number" || value > limit);
+  }
+
   lines() {
     const nodes = [];
     const thick = this.count > 400 ? 3 : 5;
@@ -144,7 +151,7 @@ class Profile {
         const point = `${this.x(index).toFixed(1)} ${y.toFixed(1)}`;
         line += `${drawing ? "L" : "M"}${point}`;
         drawing = true;
-        if (this.data.failing[index]) failing += `M${point}h0`;
+        if (this.isBeyond(name, index)) failing += `M${point}h0`;
         else dots += `M${point}h0`;
       });
       nodes.push(svg("path", { d: line, class: `wb-${name}`, "stroke-width": 1, opacity: 0.6 }));

@@ -1,8 +1,8 @@
 // Two tensors side by side, from counts made in the kernel: distributions, density, difference. No raw values come here.
 
 const W = 320;
-const H = 200;
-const M = { left: 44, right: 10, top: 8, bottom: 30 };
+const H = 210;
+const M = { left: 52, right: 12, top: 10, bottom: 38 };
 
 function svg(tag, attributes, text) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -19,9 +19,9 @@ const short = value => {
 function frame(label, low, high, across) {
   const nodes = [
     svg("path", { d: `M${M.left} ${M.top}V${H - M.bottom}H${W - M.right}`, class: "wb-axis" }),
-    svg("text", { x: M.left, y: H - M.bottom + 14 }, short(low)),
-    svg("text", { x: W - M.right, y: H - M.bottom + 14, "text-anchor": "end" }, short(high)),
-    svg("text", { x: (M.left + W - M.right) / 2, y: H - 4, "text-anchor": "middle" }, across),
+    svg("text", { x: M.left, y: H - M.bottom + 16 }, short(low)),
+    svg("text", { x: W - M.right, y: H - M.bottom + 16, "text-anchor": "end" }, short(high)),
+    svg("text", { x: (M.left + W - M.right) / 2, y: H - 5, "text-anchor": "middle" }, across),
   ];
   const place = `translate(12 ${(M.top + H - M.bottom) / 2}) rotate(-90)`;
   return [...nodes, svg("text", { transform: place, "text-anchor": "middle" }, label)];
@@ -70,7 +70,7 @@ function distributions({ low, high, reference, target }) {
   const most = Math.max(1, ...reference, ...target);
   const nodes = [
     ...frame("values (log)", low, high, "value"),
-    svg("text", { x: M.left - 4, y: M.top + 8, "text-anchor": "end" }, short(most)),
+    svg("text", { x: M.left - 4, y: M.top + 10, "text-anchor": "end" }, short(most)),
     svg("path", { d: stairs(reference, most, true), class: "wb-reference" }),
     svg("path", { d: stairs(target, most, false), class: "wb-target" }),
   ];
@@ -105,9 +105,9 @@ function density({ low, high, size, counts }) {
     svg("rect", { x: left, y: M.top, width: side, height: side, class: "wb-axis" }),
     svg("line", { x1: left, y1: M.top + side, x2: left + side, y2: M.top, class: "wb-diagonal" }),
     ...grid(counts, size, size, { x: left, y: M.top, width: side, height: side, shade }, "wb-cell"),
-    svg("text", { x: left, y: H - M.bottom + 14 }, short(low)),
-    svg("text", { x: left + side, y: H - M.bottom + 14, "text-anchor": "end" }, short(high)),
-    svg("text", { x: left + side / 2, y: H - 4, "text-anchor": "middle" }, "reference"),
+    svg("text", { x: left, y: H - M.bottom + 16 }, short(low)),
+    svg("text", { x: left + side, y: H - M.bottom + 16, "text-anchor": "end" }, short(high)),
+    svg("text", { x: left + side / 2, y: H - 5, "text-anchor": "middle" }, "reference"),
     svg("text", { transform: `translate(${left - 8} ${M.top + side / 2}) rotate(-90)`, "text-anchor": "middle" }, "converted"),
   ];
   return figure("Reference against converted", "", "Values on the diagonal are equal.", nodes);
@@ -117,7 +117,7 @@ function difference({ low, high, counts, note }) {
   const most = Math.max(1, ...counts);
   const nodes = [
     ...frame("values (log)", low, high, "converted − reference"),
-    svg("text", { x: M.left - 4, y: M.top + 8, "text-anchor": "end" }, short(most)),
+    svg("text", { x: M.left - 4, y: M.top + 10, "text-anchor": "end" }, short(most)),
     svg("path", { d: stairs(counts, most, true), class: "wb-difference" }),
   ];
   return figure("Difference", note, `From ${short(low)} to ${short(high)}.`, nodes);
