@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from workbench import limits
 from workbench.document import TensorSpec
 from workbench.errors import ConversionError, ExecutionError, ModelError, Refusal
 from workbench.formats.coreml.program import Program, layer_name
-from workbench.formats.coreml.to_onnx import constexpr
+from workbench.formats.coreml.to_onnx import constexpr, control
 from workbench.formats.coreml.to_onnx.scope import Scope
-from workbench.formats.coreml.to_onnx.table import MilOperation, mil
+from workbench.formats.coreml.to_onnx.table import Lowering, MilOperation, mil
 from workbench.formats.coreml.values import Constant, named_spec
 from workbench.hub import Emitter, dtype_name
 from workbench.lowering import Refused
@@ -44,15 +45,24 @@ def lower_program(program: Program, name: str, inputs: Sequence[TensorSpec], out
     scope = Scope(emitter)
     for spec in inputs:
         scope.input(spec)
-    refusals = [
-        refusal for operation in program.block.operations if (refusal := _lower(operation, program, scope)) is not None
-    ]
+    refusals: list[Refusal] = []
+    lower_block(program.block, program, scope, refusals)
     if refusals:
         raise ConversionError(refusals, name)
     return emitter.finish([_output(scope, spec, program.package.label) for spec in outputs])
 
 
-def _lower(operation: Any, program: Program, scope: Scope) -> Refusal | None:
+def lower_block(block: Any, program: Program, scope: Scope, refusals: list[Refusal], depth: int = 0) -> None:
+    """Lower every operation of a block; what is refused is added to ``refusals``."""
+    limits.check("nesting", depth, program.package.label)
+    for operation in block.operations:
+        nested = functools.partial(lower_block, program=program, refusals=refusals, depth=depth + 1)
+        refusal = _lower(operation, program, scope, nested)
+        if refusal is not None:
+            refusals.append(refusal)
+
+
+def _lower(operation: Any, program: Program, scope: Scope, nested: control.Nested) -> Refusal | None:
     """Lower one operation; its refusal, if it is refused."""
     if operation.type == "const":
         scope.declare(operation.outputs[0].name, program.constant(operation))
@@ -69,7 +79,10 @@ def _lower(operation: Any, program: Program, scope: Scope) -> Refusal | None:
     view = MilOperation(operation.type, program.version, program.arguments(operation), specs, scope)
     try:
         with scope.emitter.layer([layer], hint=layer):
-            _bind(view, scope)
+            lowering = mil.find(view.operator, view.version)
+            if operation.type in control.OPERATORS:
+                lowering = functools.partial(control.OPERATORS[operation.type], operation.blocks, scope, nested)
+            _bind(view, scope, lowering)
     except Refused as refusal:
         for spec in specs:
             scope.stand_in(spec)
@@ -110,8 +123,7 @@ def _classify(operation: Any, program: Program, scope: Scope) -> None:
         scope.bind(spec, scope.emitter.op("Identity", probabilities))
 
 
-def _bind(view: MilOperation, scope: Scope) -> None:
-    lowering = mil.find(view.operator, view.version)
+def _bind(view: MilOperation, scope: Scope, lowering: Lowering | None) -> None:
     if lowering is None:
         raise Refused("the hub has no counterpart for it in this version of the workbench")
     results = lowering(view, scope.emitter)

@@ -30,10 +30,18 @@ _NARROWING = {
 
 
 class Scope:
-    """The tensors of one block; made anew for each lowering of a program."""
+    """The tensors of one block; made anew for each lowering of a program.
 
-    def __init__(self, emitter: Emitter) -> None:
+    Args:
+        emitter: of the graph that the block becomes.
+        outer: the scope around a nested block. Constants go to the outermost, where any graph can read them.
+        suffix: ends the hub's names of the block's tensors, where the block is lowered more than once.
+    """
+
+    def __init__(self, emitter: Emitter, outer: Scope | None = None, suffix: str = "") -> None:
         self.emitter = emitter
+        self._outer = outer
+        self._suffix = suffix
         self._constants: dict[str, Constant] = {}
         self._raw: dict[str, ir.Value] = {}
         self._arithmetic: dict[str, ir.Value] = {}
@@ -42,11 +50,18 @@ class Scope:
 
     def declare(self, name: str, constant: Constant) -> None:
         """A constant of the program; it reaches the graph when it is first used."""
-        self._constants[name] = constant
+        if self._outer is not None:
+            self._outer.declare(name, constant)
+        else:
+            self._constants[name] = constant
+
+    def adopt(self, name: str, value: ir.Value) -> None:
+        """An input of a nested block that stands for a tensor which is there already."""
+        self._raw[name] = value
 
     def input(self, spec: TensorSpec) -> ir.Value:
         """An input of the model."""
-        value = self.emitter.input(spec.name, spec.dtype, spec.shape)
+        value = self.emitter.input(spec.name + self._suffix, spec.dtype, spec.shape)
         self._raw[spec.name] = value
         return value
 
@@ -67,7 +82,7 @@ class Scope:
                 raise ModelError(f"{spec.name!r} is declared as {spec.dtype} but comes out as {found}.")
             value = self.emitter.op("Cast", value, to=dtype_named(spec.dtype).value)
         self._check_shape(spec, value)
-        value = self.emitter.rename(value, spec.name)
+        value = self.emitter.rename(value, spec.name + self._suffix)
         if spec.shape is not None and value.shape is not None:
             dims = [new if isinstance(new, int) else old for old, new in zip(value.shape, spec.shape, strict=True)]
             value.shape = ir.Shape(dims)
@@ -89,19 +104,27 @@ class Scope:
 
     def raw(self, binding: str | Constant) -> ir.Value:
         """The tensor in its declared dtype."""
+        if self._outer is not None and self._is_outer(binding):
+            return self._outer.raw(binding)
         return self._look_up(binding, self._raw, self._store)
 
     def arithmetic(self, binding: str | Constant) -> ir.Value:
         """The tensor in the dtype that is calculated in."""
+        if self._outer is not None and self._is_outer(binding):
+            return self._outer.arithmetic(binding)
         return self._look_up(binding, self._arithmetic, self._widen)
 
     def dtype(self, name: str) -> str:
         """The declared dtype of a name."""
+        if self._outer is not None and self._is_outer(name):
+            return self._outer.dtype(name)
         constant = self._constants.get(name)
         return constant.dtype if constant is not None else dtype_name(self.raw(name).dtype)
 
     def array(self, binding: str | Constant) -> Array | None:
         """The value of a name that is constant or follows from constants; else ``None``."""
+        if self._outer is not None and self._is_outer(binding):
+            return self._outer.array(binding)
         constant = binding if isinstance(binding, Constant) else self._constants.get(binding)
         if constant is not None:
             return constant.array()
@@ -119,6 +142,10 @@ class Scope:
         return found
 
     # -- inside -------------------------------------------------------------------------------------------------
+
+    def _is_outer(self, binding: str | Constant) -> bool:
+        """Whether a name means a tensor of a scope around this one (and is not a constant given in place)."""
+        return isinstance(binding, str) and binding not in self._raw
 
     def _look_up(
         self, binding: str | Constant, found: dict[str, ir.Value], make: Callable[[str | Constant, str], ir.Value]
