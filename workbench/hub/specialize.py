@@ -75,14 +75,14 @@ def specialize(model: ir.Model, shapes: Mapping[str, Sequence[int]] | None = Non
     shapes = shapes or {}
     check_shapes([spec_of(value) for value in graph.inputs], shapes)
     emitter = Emitter(graph.name or "model", fold=True)
-    replay = _Replay(emitter)
+    replay = Replay(emitter)
     for value in graph.inputs:
         if isinstance(value.type, ir.TensorType):
             shape = shapes.get(value.name or "", dims_of(value))
             replay.values[value] = emitter.input(value.name or "", dtype_name(value.dtype), shape)
     replay.graph(graph)
     outputs = [replay.values[value] for value in graph.outputs]
-    _drop_dead(emitter, outputs)
+    drop_dead(emitter, outputs)
     outputs = [
         emitter.rename(value, original.name or "") if value.producer() is not None else value
         for value, original in zip(outputs, graph.outputs, strict=True)
@@ -93,7 +93,7 @@ def specialize(model: ir.Model, shapes: Mapping[str, Sequence[int]] | None = Non
     return Specialized(emitter.finish(outputs, model.metadata_props), folded)
 
 
-class _Replay:
+class Replay:
     """Replays nodes into the emitter; ``values`` maps the old values to the new ones."""
 
     def __init__(self, emitter: Emitter) -> None:
@@ -141,7 +141,7 @@ def _constant_tensor(node: ir.Node) -> ir.TensorProtocol:
     return ir.tensor(np.asarray(attribute.value, dtype=kinds[name]))
 
 
-def _drop_dead(emitter: Emitter, outputs: Sequence[ir.Value]) -> None:
+def drop_dead(emitter: Emitter, outputs: Sequence[ir.Value]) -> None:
     """Remove nodes that no output depends on."""
     live: set[ir.Node] = set()
     pending = [value.producer() for value in outputs]

@@ -107,5 +107,5 @@ def test_bad_options_say_what_there_is(given: dict[str, Any], message: str) -> N
 
 def test_an_unknown_layer_to_keep_is_an_error() -> None:
     proto: onnx.ModelProto = Case("one", "Relu", (SMALL,)).model()
-    with pytest.raises(OptionError, match="no layer 'nod'. Did you mean 'node'"):
+    with pytest.raises(OptionError, match=r"no layer 'nod'\. Did you mean 'node'"):
         drafted(proto, precision="mixed", keep_fp32=["nod"])

@@ -19,7 +19,8 @@ from workbench.formats.coreml.from_onnx.target import ProgramTarget
 from workbench.formats.coreml.options import CoreMLOptions
 from workbench.formats.coreml.package import open_package, write_package
 from workbench.formats.coreml.read import PROVENANCE, CoreMLDocument
-from workbench.hub import Specialized, layers_of, lower_graph, spec_of
+from workbench.hub import OPSET, Specialized, layers_of, lower_graph, spec_of
+from workbench.hub.bodies import expand_bodies
 
 
 def draft(hub: Specialized, source: Source, options: CoreMLOptions, progress: Progress) -> Draft:
@@ -29,6 +30,7 @@ def draft(hub: Specialized, source: Source, options: CoreMLOptions, progress: Pr
         OptionError: ``keep_fp32`` names a layer that the model does not have.
     """
     _check_layers(hub, options)
+    hub = expand_bodies(hub, lambda node: TABLE.find(node.op_type, OPSET, node.domain) is not None)
     with toolkit.session():
         target = ProgramTarget(hub.model.graph, options.specification, source.format)
         with target.function:

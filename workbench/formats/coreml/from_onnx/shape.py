@@ -85,7 +85,8 @@ def _transposed_row(t: ProgramTarget, x: Var, shape: tuple[int, ...], perm: Sequ
 
 @lowers("Concat", since=13)
 def concat_13(node: HubNode, t: ProgramTarget) -> Any:
-    values = [t.var(node.value(index)) for index in range(len(node.inputs))]
+    parts = [node.value(index) for index in range(len(node.inputs))]
+    values = [t.var(part) for part in parts if 0 not in node.shape(part)]
     axis = node.axis()
     return t.op("concat", values=values, axis=axis) if len(values) > 1 else t.op("identity", x=values[0])
 
@@ -99,12 +100,12 @@ def split_18(node: HubNode, t: ProgramTarget) -> Any:
         node.require_constant(1)
     if sizes is None:
         sizes = np.asarray([node.shape(value)[axis] for value in node.outputs])
-    if 0 in sizes:
-        raise Refused(f"a part of size 0 among {[int(size) for size in sizes]}: Core ML has no empty tensors")
-    x = t.var(node.value(0))
-    if len(sizes) == 1:
-        return t.op("identity", x=x)
-    return list(t.op("split", x=x, split_sizes=sizes.astype(np.int32), axis=axis))
+    x, filled = t.var(node.value(0)), [int(size) for size in sizes if size]
+    if len(filled) == 1:
+        parts = iter([t.op("identity", x=x)])
+    else:
+        parts = iter(t.op("split", x=x, split_sizes=np.asarray(filled, np.int32), axis=axis))
+    return [next(parts) if size else None for size in sizes]
 
 
 @lowers("Slice", since=13)

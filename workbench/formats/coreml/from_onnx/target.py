@@ -30,6 +30,9 @@ Var = Any
 MOVERS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity"})
 """Operators that only move elements, and so can be said of tensors of any rank."""
 
+EMPTY_PARTS = frozenset({"Split", "Concat"})
+"""Operators that may have a tensor without elements among their parts: it is left out, for Core ML has none."""
+
 STAMP = "hub"
 """Begins the text that an operation's scope is stamped with; the index of its hub node follows."""
 
@@ -177,20 +180,19 @@ class ProgramTarget:
                 carrier(node.dtype(value))
                 if node.operator not in MOVERS:
                     check_rank(value.name, node.shape(value))
-        for value in node.outputs:
-            if value.name:
-                check_filled(value.name, node.shape(value))
+        if node.operator not in EMPTY_PARTS:
+            for value in (*node.inputs, *node.outputs):
+                if value is not None and value.name and constant_of(value) is None:
+                    check_filled(value.name, node.shape(value))
         if any(value is not None and node.dtype(value) == "float64" for value in (*node.inputs, *node.outputs)):
             node.approximate("float64 is computed in float32: relative 2⁻²⁴ for each operation")
 
     def bind(self, node: HubNode, results: Sequence[Any]) -> None:
         """Check the results against the hub's types and give them the hub's names."""
-        for value, result in zip(node.outputs, results):
-            if value.name and result is None:
-                raise Refused(f"the output {value.name!r} is not computed")
-        named = [(value, result) for value, result in zip(node.outputs, results) if value.name]
-        if len([value for value in node.outputs if value.name]) > len(named):
-            raise Refused(f"only {len(named)} of the outputs are computed")
+        wanted = [value for value in node.outputs if value.name and 0 not in node.shape(value)]
+        named = [(value, result) for value, result in zip(node.outputs, results) if value in wanted]
+        if len(wanted) > len(named) or any(result is None for _, result in named):
+            raise Refused("not all outputs are computed: a defect of the workbench, please report it")
         for value, result in named:
             self._check(node, value, result)
         for value, result in named:
