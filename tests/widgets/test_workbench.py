@@ -163,6 +163,10 @@ def test_a_refused_plan_names_causes_and_keeps_the_button_off() -> None:
     assert convert.button.disabled
     assert convert.table.all_rows[0] == ["layer_1", "Relu-14", "refused", "no such operator; leave it out"]
     assert [item[0] for item in convert.verdict.blocks[0]["items"]] == ["3 exact", "2 refused"]
+    assert len(convert.verdict.blocks[1]["items"]) == 2
+    convert.table.selected = 1
+    assert "layer_2" in texts(convert.chosen)
+    assert "leave it out" in texts(convert.chosen)
 
 
 def test_an_unknown_argument_is_refused_with_advice() -> None:

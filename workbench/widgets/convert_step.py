@@ -16,7 +16,7 @@ from workbench.formats.coreml.options import TARGETS
 from workbench.plan import Plan, Verdict
 from workbench.session import Session
 from workbench.widgets.base import Panel, row, show, stack
-from workbench.widgets.content import Content, alert, badges, text
+from workbench.widgets.content import Content, alert, badges, facts, text
 from workbench.widgets.layer_table import Column, LayerTable
 from workbench.widgets.text import shown
 
@@ -25,7 +25,7 @@ COLUMNS = (
     Column("layer", width="2fr"),
     Column("operator", width="1.2fr"),
     Column("verdict", width="0.9fr", tones=TONES),
-    Column("why, and the way out", width="3.4fr"),
+    Column("why, and the way out", kind="prose", width="3.4fr"),
 )
 
 CHOICES: dict[str, dict[str, tuple[str, ...]]] = {"coreml": {"precision": ("fp32", "fp16"), "target": tuple(TARGETS)}}
@@ -44,6 +44,7 @@ class ShapeField:
             tooltip=shown(spec),
             continuous_update=False,
             style={"description_width": "initial"},
+            layout={"width": "auto"},
         )
 
     def value(self) -> tuple[int, ...]:
@@ -90,12 +91,16 @@ class Convert(Panel):
         self.button = ipywidgets.Button(description="Convert", button_style="primary", disabled=True)
         self.verdict = Content()
         self.table = LayerTable(COLUMNS, label="Plan", height=208)
-        self.widget = stack(self.target, self._option_row, self._shape_row, self.verdict, self.table, row(self.button))
+        self.chosen = Content()
+        self.widget = stack(
+            self.target, self._option_row, self._shape_row, self.verdict, self.table, self.chosen, row(self.button)
+        )
         self._model: object = None
         self._plan: Plan | None = None
         self._fields_for: str | None = None
         self.when(self.target, "value", lambda target: self._chosen())
         self.button.on_click(lambda _: self._convert_chosen())
+        self.table.observe(lambda change: self._explain(change["new"]), names="selected")
         self.watch()
 
     def plan(self, target: str, **options: Any) -> Plan:
@@ -138,6 +143,7 @@ class Convert(Panel):
         except OptionError as error:
             self.button.disabled = True
             self.verdict.put(alert(type(error).__name__, str(error)))
+            show(self.table, False)  # it speaks of other sizes
             return
         self.session.start(step, target=self.target.value, **options)
 
@@ -203,6 +209,14 @@ class Convert(Panel):
             self.table.put([] if plan is None else rows_of(plan))
         show(self.table, bool(self.table.total))
 
+    def _explain(self, index: int) -> None:
+        """The chosen row in full, since a table cuts long sentences."""
+        if self._plan is None or not 0 <= index < len(self.table.all_rows):
+            self.chosen.put()
+            return
+        layer, operator, verdict, why = self.table.all_rows[index]
+        self.chosen.put(facts(("layer", f"{operator} {layer}"), ("verdict", verdict), ("why", why or "—")))
+
     def static_html(self) -> str:
         return self.verdict.static_html() + self.table.static_html()
 
@@ -225,14 +239,12 @@ def rows_of(plan: Plan) -> list[tuple[str, str, str, str]]:
 def _verdict(plan: Plan, converted_to: str | None) -> list[dict[str, Any]]:
     counts = [(f"{plan.count(verdict):,} {verdict}", TONES[str(verdict)]) for verdict in Verdict if plan.count(verdict)]
     blocks = [badges(*counts)] if counts else []
-    if plan.general:
-        blocks.append(alert("Refused by the interface", items=[str(refusal) for refusal in plan.general]))
     if converted_to == plan.target_format:
         blocks.append(text("Converted.", "ok"))
     elif plan.ok:
         blocks.append(text("Nothing stands against this conversion.", "neutral"))
     else:
-        blocks.append(text("This conversion is refused; the causes and the ways out stand first in the table.", "bad"))
+        blocks.append(alert("Refused", "", [str(refusal) for refusal in plan.refusals]))
     return blocks
 
 

@@ -26,8 +26,8 @@ function cell(text, role, className) {
 }
 
 /** A long name loses its middle, since names of layers differ at their ends. */
-function fill(node, text) {
-  if (text.length <= 24) {
+function fill(node, text, kind) {
+  if (text.length <= 24 || kind !== "text") {
     node.textContent = text;
     return;
   }
@@ -197,7 +197,7 @@ class Table {
         const { kind, tones } = this.columns[at];
         const tone = tones?.[value] ? ` wb-tone-${tones[value]}` : "";
         const node = cell("", "gridcell", (kind === "number" ? "wb-number" : "") + tone);
-        fill(node, formatted(value, kind));
+        fill(node, formatted(value, kind), kind);
         if (kind !== "number" && value) node.title = String(value);
         line.append(node);
       });

@@ -24,7 +24,11 @@ Cell = str | int | float | None
 
 @dataclass(frozen=True)
 class Column:
-    """A column. ``width`` is a CSS grid track; ``tones`` colours certain texts (``{"refused": "bad"}``)."""
+    """A column.
+
+    ``kind`` is ``text`` (names), ``prose`` (sentences) or ``number``; ``width`` a CSS grid track; ``tones`` colours
+    certain texts (``{"refused": "bad"}``).
+    """
 
     title: str
     kind: str = "text"
