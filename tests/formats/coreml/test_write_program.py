@@ -232,3 +232,32 @@ def test_two_threads_at_once() -> None:
     for thread in threads:
         thread.join()
     assert found == [["conv", "relu", "conv", "gelu", "matmul"]] * 2
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_names_that_the_builder_likes_too(precision: str) -> None:
+    """Tensors named as coremltools names its own constants and casts keep their names, links and values."""
+    names = ["x", "conv_pad_0", "cast_0", "relu_0", "x_to_fp16", "conv_pad_0_cast_fp16", "y"]
+    nodes = [
+        helper.make_node("Relu" if index % 2 else "Abs", [before], [after], name=f"layer{index}")
+        for index, (before, after) in enumerate(zip(names, names[1:], strict=False))
+    ]
+    nodes[0] = helper.make_node("Conv", ["x", "w"], ["conv_pad_0"], name="layer0", pads=[1, 1, 1, 1])
+    graph = helper.make_graph(
+        nodes,
+        "names",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, 5, 5])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names[1:]],
+        [onnx.numpy_helper.from_array(RNG.standard_normal((2, 2, 3, 3)).astype(np.float32), "w")],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    document = written(proto, precision=precision)
+    assert [spec.name for spec in document.outputs] == names[1:]
+    assert document.provenance is not None
+    assert all(document.provenance.tensors[name] == TensorLink(name) for name in names[1:])
+    feeds = {"x": RNG.standard_normal((1, 2, 5, 5)).astype(np.float32)}
+    want, got = run(proto, feeds), run_written(document, feeds)
+    for name, array in want.items():
+        np.testing.assert_allclose(got[name], array, rtol=1e-5 if precision == "fp32" else 2e-2, atol=1e-2)
+    outputs = [spec.name for layer in document.layers for spec in layer.outputs]
+    assert len(outputs) == len(set(outputs))

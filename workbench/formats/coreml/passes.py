@@ -8,13 +8,14 @@ for a less exact product (``divide_to_multiply``), and all that our lowerings gi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import onnx_ir as ir
 
 from workbench.document import Progress
 from workbench.formats.coreml import toolkit
+from workbench.formats.coreml.from_onnx.names import Names
 from workbench.formats.coreml.from_onnx.target import STAMP
 from workbench.hub import HubNode
 
@@ -40,7 +41,6 @@ _FUSIONS = (
     "common::merge_consecutive_reshapes",
     "common::merge_consecutive_transposes",
     "common::remove_redundant_ops",
-    "common::dedup_op_and_var_names",
 )
 _AFTER_FLOAT16 = (
     "common::const_elimination",
@@ -54,7 +54,6 @@ _CLOSING = (
     "common::const_deduplication",
     "common::dead_code_elimination",
     "common::topological_reorder",
-    "common::dedup_op_and_var_names",
     "nn_backend::handle_unused_inputs",
 )
 
@@ -70,6 +69,7 @@ class Lineage:
     def __init__(self, nodes: Sequence[HubNode], tensors: Mapping[str, str]) -> None:
         self._nodes = nodes
         self._tensors = dict(tensors)
+        self._makers = {value.name: index for index, node in enumerate(nodes) for value in node.outputs if value.name}
         self._consumers: dict[ir.Value, list[int]] = {}
         for index, node in enumerate(nodes):
             for value in node.inputs:
@@ -85,10 +85,9 @@ class Lineage:
         stamped = {operation: self._stamps(operation) for operation in function.operations if not _is_const(operation)}
         present = {index for indices in stamped.values() for index in indices}
         absorbed: dict[int, set[int]] = {}
-        for index in reversed(range(len(self._nodes))):
-            if index not in present:
-                for heir in self._heirs(index, present, set()):
-                    absorbed.setdefault(heir, set()).add(index)
+        for index in set(range(len(self._nodes))) - present:
+            for heir in self._heirs(index, present):
+                absorbed.setdefault(heir, set()).add(index)
         result = {}
         for operation, indices in stamped.items():
             everything = sorted(set(indices).union(*(absorbed.get(index, set()) for index in indices)))
@@ -106,8 +105,19 @@ class Lineage:
                     self._tensors.setdefault(f"{operation.name}_cast_fp16{suffix}", self._tensors[var.name])
 
     def source(self, var: Any) -> str | None:
-        """Name of the hub value that the program value holds, going by its name."""
-        return self._tensors.get(var.name)
+        """Name of the hub value that the program value holds.
+
+        It goes by the name and the stamp: an operation that a pass has made may bear a name that is another's, but it
+        is not stamped with the node that made that other.
+        """
+        name = self._tensors.get(var.name)
+        if name is None or var.op is None or self._is_output(var):
+            return name
+        return name if self._makers.get(name) in self._stamps(var.op) else None
+
+    @staticmethod
+    def _is_output(var: Any) -> bool:
+        return bool(var.consuming_blocks)
 
     @staticmethod
     def _stamps(operation: Any) -> list[int]:
@@ -115,15 +125,20 @@ class Lineage:
         found = operation.scopes.get(scopes.TORCHSCRIPT_MODULE_NAME) or []
         return [int(stamp.removeprefix(STAMP)) for stamp in found if stamp is not None and stamp.startswith(STAMP)]
 
-    def _heirs(self, index: int, present: set[int], seen: set[int]) -> Iterable[int]:
+    def _heirs(self, index: int, present: set[int]) -> set[int]:
         """The nearest nodes downstream that are still there."""
-        for value in self._nodes[index].outputs:
-            for consumer in self._consumers.get(value, ()):
-                if consumer in present:
-                    yield consumer
-                elif consumer not in seen:
-                    seen.add(consumer)
-                    yield from self._heirs(consumer, present, seen)
+        heirs: set[int] = set()
+        seen = {index}
+        pending = [index]
+        while pending:
+            for value in self._nodes[pending.pop()].outputs:
+                for consumer in self._consumers.get(value, ()):
+                    if consumer in present:
+                        heirs.add(consumer)
+                    elif consumer not in seen:
+                        seen.add(consumer)
+                        pending.append(consumer)
+        return heirs
 
 
 Keeper = Callable[[tuple[str, ...]], bool]
@@ -150,7 +165,7 @@ def run(program: Any, lineage: Lineage, keep_fp32: Keeper | None, progress: Prog
         step()
     program.validate()
     _detach_outputs(function)
-    _name_operations(function)
+    name_uniquely(function, lineage)
 
 
 def _step(program: Any, name: str) -> tuple[str, Callable[[], object]]:
@@ -160,6 +175,7 @@ def _step(program: Any, name: str) -> tuple[str, Callable[[], object]]:
 
 def _to_float16(program: Any, lineage: Lineage, keep_fp32: Keeper) -> None:
     function = program.functions["main"]
+    name_uniquely(function, lineage)  # the pass remembers its casts by name
     layers = lineage.layers(function)
     lineage.before_float16(function)
     quantization = toolkit.submodule("converters.mil.mil.passes.defs.quantization")
@@ -187,8 +203,19 @@ def _detach_outputs(function: Any) -> None:
         function.set_outputs(outputs)
 
 
-def _name_operations(function: Any) -> None:
-    """Name every operation after its first output, which is how layers are named."""
+def name_uniquely(function: Any, lineage: Lineage) -> None:
+    """Give every value a name of its own, and every operation that of its first output, as layers are named.
+
+    Inputs, outputs and the hub's values keep their names; what the builder and the passes have named gives way.
+    """
+    values = [var for operation in function.operations for var in operation.outputs]
+    names, kept = Names(), set()
+    for var in (*function.inputs.values(), *function.outputs, *(var for var in values if lineage.source(var))):
+        if id(var) not in kept and names.claim(var.name):
+            kept.add(id(var))
+    for var in values:
+        if id(var) not in kept:
+            var.name = names.unique(var.name)
     for operation in function.operations:
         operation.name = operation.outputs[0].name
 

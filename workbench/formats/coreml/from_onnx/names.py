@@ -35,3 +35,10 @@ class Names:
             candidate = f"{base}_{count}"
         self._taken.add(candidate)
         return candidate
+
+    def claim(self, name: str) -> bool:
+        """Take the name as it is; false if something has it already."""
+        if name in self._taken:
+            return False
+        self._taken.add(name)
+        return True
