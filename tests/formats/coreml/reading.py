@@ -35,6 +35,7 @@ class Case:
         expect: the oracle, called with the inputs' arrays in their order; ``None`` for coremltools' value inference.
         release: the iOS release whose operator set is used.
         fixed: inputs of ``build`` that are constants of the program.
+        dynamic: declare every size of the inputs beyond the first two as known at run time only.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Case:
     rtol: float = 1e-5
     atol: float = 1e-6
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    dynamic: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -57,7 +59,9 @@ def package(case: Case, folder: Path) -> Path:
         target = getattr(toolkit.coremltools().target, f"iOS{case.release}")
         types = toolkit.submodule("converters.mil.mil.types")
         placeholders = {
-            name: mil.Builder.placeholder(array.shape, dtype=types.numpy_type_to_builtin_type(_outside(array.dtype)))
+            name: mil.Builder.placeholder(
+                _declared(case, array), dtype=types.numpy_type_to_builtin_type(_outside(array.dtype))
+            )
             for name, array in case.inputs.items()
         }
         with mil.Function(placeholders, opset_version=target) as function:
@@ -82,6 +86,13 @@ def package(case: Case, folder: Path) -> Path:
         blob = weights / "weight.bin"
         write_package(folder / "case.mlpackage", message.SerializeToString(), blob if blob.exists() else None)
     return folder / "case.mlpackage"
+
+
+def _declared(case: Case, array: Array) -> tuple[Any, ...]:
+    """The declared shape of an input."""
+    if not case.dynamic:
+        return array.shape
+    return (*array.shape[:2], *(toolkit.mil().get_new_symbol() for _ in array.shape[2:]))
 
 
 def _outside(dtype: np.dtype[Any]) -> np.dtype[Any]:

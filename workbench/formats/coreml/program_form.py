@@ -20,7 +20,7 @@ class ProgramForm:
     def __init__(self, message: Any, package: Package, interface: Interface) -> None:
         self._message = message.mlProgram
         self.program = Program(message.mlProgram, package, message.description.defaultFunctionName)
-        self._interface = interface
+        self._layers = self.program.layers()
         self._specs = block_outputs(self.program)
         declared = {spec.name: spec for spec in self.program.inputs}
         self.inputs = tuple(self._input(feature, declared) for feature in interface.inputs)
@@ -33,7 +33,7 @@ class ProgramForm:
 
     def layers(self) -> tuple[Layer, ...]:
         """Every operation but the constants."""
-        return self.program.layers()
+        return self._layers
 
     def hub(self, name: str) -> ir.Model:
         """Lower the function."""
@@ -53,7 +53,7 @@ class ProgramForm:
 
     def precision_note(self) -> str:
         """Whether float16 tensors are among the results."""
-        half = any(spec.dtype == "float16" for layer in self.layers() for spec in layer.outputs)
+        half = any(spec.dtype == "float16" for layer in self._layers for spec in layer.outputs)
         return "float16 storage and rounding" if half else ""
 
     # -- inside -------------------------------------------------------------------------------------------------

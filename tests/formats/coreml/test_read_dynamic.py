@@ -1,0 +1,132 @@
+"""Programs with sizes that are only known at run time, and with control flow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.formats.coreml.reading import Case, check
+from workbench.errors import ConversionError
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+Array = np.ndarray[Any, Any]
+RNG = np.random.default_rng(19)
+X = RNG.normal(size=(1, 4, 9, 10)).astype(np.float32)
+W = RNG.normal(size=(6, 4, 3, 3)).astype(np.float32)
+
+
+def tensor(array: Any) -> Any:
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def dynamic(name: str, build: Any, expect: Any, x: Array = X, **options: Any) -> Case:
+    return Case(name, build, {"x": x}, expect, dynamic=True, **options)
+
+
+def pool(kernel: int, stride: int, pad: int) -> Any:
+    return lambda mb, x: mb.max_pool(
+        x=x, kernel_sizes=[kernel] * 2, strides=[stride] * 2, pad_type="custom", pad=[pad] * 4, ceil_mode=True
+    )
+
+
+CASES = [
+    dynamic(
+        "conv-same", lambda mb, x: mb.conv(x=x, weight=W, pad_type="same"),
+        lambda x: F.conv2d(tensor(x), tensor(W), padding=1), atol=1e-5,
+    ),
+    *(
+        dynamic(
+            f"max_pool-ceil-{kernel}-{stride}-{pad}-{size}", pool(kernel, stride, pad),
+            lambda x, k=kernel, s=stride, p=pad: F.max_pool2d(tensor(x), k, s, p, ceil_mode=True), X[:, :, :size],
+        )
+        for kernel, stride, pad in ((3, 2, 1), (2, 2, 1), (3, 2, 0), (3, 3, 1), (2, 2, 0))
+        for size in (5, 6, 7, 8)
+    ),
+    dynamic(
+        "upsample", lambda mb, x: mb.upsample_nearest_neighbor(x=x, scale_factor_height=2, scale_factor_width=3),
+        lambda x: x.repeat(2, 2).repeat(3, 3),
+    ),
+    dynamic(
+        "upsample_bilinear",
+        lambda mb, x: mb.upsample_bilinear(x=x, scale_factor_height=2, scale_factor_width=2, align_corners=False),
+        lambda x: F.interpolate(tensor(x), scale_factor=2, mode="bilinear", align_corners=False), atol=1e-5,
+    ),
+    dynamic("flatten", lambda mb, x: mb.reshape(x=x, shape=[1, 4, -1]), lambda x: x.reshape(1, 4, -1)),
+    dynamic("band_part", lambda mb, x: mb.band_part(x=x, lower=0, upper=-1), np.triu),
+    dynamic("argsort", lambda mb, x: mb.argsort(x=x, axis=3, ascending=True), lambda x: np.argsort(x, 3)),
+    dynamic(
+        "shape-arithmetic",
+        lambda mb, x: mb.fill(
+            value=2.0,
+            shape=mb.concat(values=(mb.mul(x=mb.gather(x=mb.shape(x=x), indices=[2, 3]), y=[2, 1]), [3]), axis=0),
+        ),
+        lambda x: np.full((2 * x.shape[2], x.shape[3], 3), 2.0, np.float32),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_sizes_at_run_time(case: Case) -> None:
+    document = check(case)
+    assert document.inputs[0].describe() == "float32[1, 4, x_2, x_3]"
+
+
+def test_what_needs_the_size_is_refused_with_the_way_out() -> None:
+    build = lambda mb, x: mb.conv(x=x, weight=W, pad_type="same", strides=[2, 2])  # noqa: E731
+    with pytest.raises(ConversionError, match=r"'same' padding.*fix the input shapes"):
+        check(dynamic("same", build, np.copy))
+
+
+# -- control flow ------------------------------------------------------------------------------------------------------
+
+
+def doubled_while_small(mb: Any, x: Any) -> Any:
+    """Double until the largest element is at least 100; count the steps. Reads a constant of the outer block."""
+    limit = mb.const(val=np.float32(100))
+    return mb.while_loop(
+        _cond=lambda n, y: mb.less(x=mb.reduce_max(x=y, axes=[0, 1, 2, 3], keep_dims=False), y=limit),
+        _body=lambda n, y: (mb.add(x=n, y=1), mb.mul(x=y, y=2.0)),
+        loop_vars=(np.asarray([0], np.int32), x),
+    )
+
+
+def doubled_by_numpy(x: Array) -> tuple[Array, Array]:
+    count = 0
+    while x.max() < 100:
+        count, x = count + 1, x * 2
+    return np.asarray([count], np.int32), x
+
+
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+def test_while_loop(scale: float) -> None:
+    """With the second scale the condition is false at once: the loop does not run."""
+    check(Case("while", doubled_while_small, {"x": X * np.float32(scale)}, doubled_by_numpy))
+
+
+@pytest.mark.parametrize("chosen", [0, 1])
+def test_cond(chosen: int) -> None:
+    """Branches that read from outside, nested in one another."""
+
+    def build(mb: Any, p: Any, x: Any) -> Any:
+        pred = mb.squeeze(x=mb.cast(x=p, dtype="bool"))
+        inner = lambda: mb.cond(  # noqa: E731
+            pred=mb.logical_not(x=pred), _true_fn=lambda: mb.identity(x=x), _false_fn=lambda: mb.add(x=x, y=1.0)
+        )
+        return mb.cond(pred=pred, _true_fn=inner, _false_fn=lambda: mb.sub(x=x, y=1.0))
+
+    feeds = {"p": np.asarray([chosen], np.int32), "x": X}
+    document = check(Case("cond", build, feeds, lambda p, x: x + 1 if p[0] else x - 1))
+    assert [layer.operator for layer in document.layers].count("cond") == 2
+
+
+def test_refusals_inside_blocks_are_reported() -> None:
+    def build(mb: Any, x: Any) -> Any:
+        noise = lambda: mb.random_normal(shape=[1, 4, 9, 10])  # noqa: E731
+        pred = mb.less(x=mb.reduce_max(x=x, axes=[0, 1, 2, 3], keep_dims=False), y=0.0)
+        return mb.cond(pred=pred, _true_fn=noise, _false_fn=lambda: mb.identity(x=x))
+
+    with pytest.raises(ConversionError, match=r"iOS15\.random_normal"):
+        check(Case("noise", build, {"x": X}, np.copy))
