@@ -138,7 +138,7 @@ function heatmap({ rows, columns, values, most, note }) {
   const nodes = [
     svg("rect", { x: place.x, y: place.y, width: place.width, height: place.height, class: "wb-axis" }),
     ...grid(values, rows, columns, place, "wb-hot"),
-    svg("text", { x: W / 2, y: H - 10, "text-anchor": "middle" }, `darkest: ${short(most)}`),
+    svg("text", { x: W / 2, y: H - 10, "text-anchor": "middle" }, `strongest: ${short(most)}`),
   ];
   return figure("Where it differs", note, `Largest difference ${short(most)}.`, nodes);
 }
