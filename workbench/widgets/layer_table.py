@@ -11,7 +11,7 @@ from typing import Any
 import traitlets
 
 from workbench.widgets.base import View, assets
-from workbench.widgets.text import escape, number, shown
+from workbench.widgets.text import escape, rough, shown
 
 PIECE_BYTES = 1_000_000
 """Rows are sent in messages of about this size."""
@@ -99,7 +99,7 @@ class LayerTable(View):
             return ""
         head = "".join(f"<th>{escape(column['title'])}</th>" for column in self.columns)
         body = "".join(
-            "<tr>" + "".join(f"<td>{escape(number(cell))}</td>" for cell in row) + "</tr>"
+            "<tr>" + "".join(f"<td>{escape(rough(cell))}</td>" for cell in row) + "</tr>"
             for row in self.all_rows[:STATIC_ROWS]
         )
         rest = len(self.all_rows) - STATIC_ROWS

@@ -41,6 +41,13 @@ def number(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else shown(value)
 
 
+def rough(value: object) -> str:
+    """Like :func:`number`, but a measurement keeps its power of ten only: the same on every machine."""
+    from workbench.compare.tolerance import power_of_ten
+
+    return power_of_ten(abs(value)) if isinstance(value, float) else number(value)
+
+
 def size(count: int) -> str:
     """Bytes for people: ``1.4 MB``."""
     amount = float(count)
