@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.formats.nnef import interpreter, khronos
 from tests.formats.nnef.test_operations import CASES, REFUSED, write_case
 from tests.real_models import ONNX, RealModel
-from workbench import ConversionError, ModelError, OptionError, load
+from workbench import ConversionError, LimitError, ModelError, OptionError, load
 from workbench.formats import format_of
 from workbench.formats.nnef.tensors import write_tensor
 
@@ -227,6 +227,22 @@ def test_shapes_that_contradict_are_found_on_reading(tmp_path: Path) -> None:
     text = TEXT.replace("[1, 3, 4, 4]", "[1, 5, 4, 4]")
     with pytest.raises(ModelError, match=r"graph\.nnef:6:\d+: conv 'c': conv of"):
         load(model_folder(tmp_path / "m", text))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "y = pad(x, padding = [(0, 0), (2, 99999999), (0, 99999999)], border = 'reflect-even');",
+        "y = tile(x, repeats = [65536, 65536, 65536]);",
+        "y = nearest_upsample(x, factor = [2147483647]);",
+        "y = debox(x, size = [1, 1, 99999999], stride = [1, 1, 99999999]);",
+        "c = constant(shape = [99999999, 9], value = [1.0]); y = mul(c, 2.0);",
+    ],
+)
+def test_enormous_results_are_refused_before_they_are_made(body: str, tmp_path: Path) -> None:
+    text = f"version 1.0; graph g(x) -> (y) {{ x = external(shape = [1, 3, 8]); {body} }}"
+    with pytest.raises(LimitError, match=r"tensor_elements|folded_elements"):
+        load(model_folder(tmp_path / "m", text)).graph  # noqa: B018  # lowered when it is asked for
 
 
 def test_all_refusals_at_once(tmp_path: Path) -> None:

@@ -263,6 +263,7 @@ def test_quantization_is_what_the_reference_parser_says() -> None:
         ('"v": linear_quantize(min = 0.0, max = 1.0);', "lacks the argument 'bits'"),
         ('"v": linear_quantize(min = 0.0, max = 1.0, bits = 8.0);', "expected integer"),
         (QUANT + QUANT, "given twice"),
+        ('"v": linear_quantize(min = 0.0, max = 1.0, bits = 2147483648);', "it is 1 to 64"),
         ('"v": linear_quantize(min = a, max = 1.0, bits = 8);', "literal"),
         ("v: linear_quantize();", "expected"),
     ],

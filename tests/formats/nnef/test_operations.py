@@ -305,6 +305,7 @@ REFUSED: dict[str, tuple[Case, str]] = {
             "max_roi_align": ", sampling_rate = [2, 2]",
         }.items()
     },
+    "bits": (Case("y = logarithmic_quantize(x, 4.0, bits = 2147483648);"), "outside of 1 to 32"),
     "index over the border": (Case("y = argmax_pool(x, size = [1, 1, 2, 2]);"), "over the border"),
     "asymmetric": (Case("y = multilinear_upsample(x, factor = [2, 2], method = 'asymmetric');"), "asymmetric"),
 }

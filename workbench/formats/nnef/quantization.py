@@ -41,6 +41,8 @@ def parse_quantization(text: str | bytes, where: str = "graph.quant") -> dict[st
             bound, _ = bind(own, arguments, call.dtype, {})
         except Mismatch as mismatch:
             raise ModelError(located(where, call.position, f"{line.tensor!r}: {mismatch}.")) from None
+        if not 1 <= bound["bits"] <= 64:
+            raise ModelError(located(where, call.position, f"{line.tensor!r}: bits = {bound['bits']}, it is 1 to 64."))
         found[line.tensor] = Quantization(call.target, bound)
     return found
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from workbench import limits
 from workbench.formats.nnef.binding import Mismatch, standard_operations
 from workbench.formats.nnef.graph import NnefOperation, TensorRef, Value
 
@@ -47,6 +48,7 @@ def result_shapes(operation: NnefOperation, shapes: Mapping[str, Shape]) -> dict
     for name, shape in result.items():
         if any(extent < 0 for extent in shape):
             raise Mismatch(f"{operation.name} would make '{name}' of shape {shape}")
+        limits.check("tensor_elements", math.prod(shape), f"elements of '{name}', made by {operation.name}")
     return result
 
 

@@ -135,6 +135,8 @@ def cumsum_14(node: HubNode, b: Builder) -> Tensor:
     x = operand(node, b, node.value(0))
     axis = int(node.require_constant(1).reshape(-1)[0]) % x.rank
     extent = x.shape[axis]
+    if extent > 4096:
+        raise Refused(f"the triangle of ones for {extent} values is too large to write")
     ones = np.triu(np.ones((extent, extent)), 1 if node.attr_int("exclusive") else 0)
     matrix = ones.T if node.attr_int("reverse") else ones
     order = [*(a for a in range(x.rank) if a != axis), axis]

@@ -17,6 +17,8 @@ from workbench.hub import HubNode
 from workbench.hub.evaluate import evaluate
 from workbench.lowering import Refused
 
+_LARGEST = 1 << 24  # elements of a matrix
+
 
 @TABLE.lowers("Resize")
 def resize_19(node: HubNode, b: Builder) -> Tensor:
@@ -41,11 +43,11 @@ def resize_19(node: HubNode, b: Builder) -> Tensor:
             continue
         if scale is not None and corners and scale * x.shape[axis] != shape[axis]:
             raise Refused("corners are aligned and the scale does not give a whole extent; runtimes differ there")
-        matrix = _matrix(node, x.shape[axis], shape[axis], scale)
         if mode == "nearest":
-            x = b.op("gather", x, b.const(matrix.argmax(axis=0), "integer"), axis=axis)
+            positions = _resized(node, np.arange(x.shape[axis], dtype=np.float32)[None], shape[axis], scale)
+            x = b.op("gather", x, b.const(positions.reshape(-1), "integer"), axis=axis)
         else:
-            x = _product(b, x, axis, matrix)
+            x = _product(b, x, axis, _matrix(node, x.shape[axis], shape[axis], scale))
     for name in ("antialias", "cubic_coeff_a", "exclude_outside", "nearest_mode"):
         node.ignore(name)  # read where the matrix is computed
     return x
@@ -53,16 +55,23 @@ def resize_19(node: HubNode, b: Builder) -> Tensor:
 
 def _matrix(node: HubNode, extent: int, wanted: int, scale: float | None) -> NDArray[Any]:
     """``[extent, wanted]``: column j says how the inputs make output j."""
+    if extent * max(extent, wanted) > _LARGEST:
+        raise Refused(f"the matrix that interpolates {extent} to {wanted} values is too large to write")
+    return _resized(node, np.eye(extent, dtype=np.float32), wanted, scale)
+
+
+def _resized(node: HubNode, rows: NDArray[Any], wanted: int, scale: float | None) -> NDArray[Any]:
+    """The rows of ``[count, extent]`` resized as the node resizes one axis, by onnxruntime."""
     kept = [a for name, a in node.node.attributes.items() if name not in ("axes", "keep_aspect_ratio_policy")]
-    eye = np.eye(extent, dtype=np.float32).reshape(1, 1, extent, extent)
+    data = rows.reshape(1, 1, *rows.shape)
     if scale is None:
-        arrays = [eye, None, None, np.asarray([1, 1, extent, wanted], np.int64)]
+        arrays = [data, None, None, np.asarray([1, 1, rows.shape[0], wanted], np.int64)]
     else:
-        arrays = [eye, None, np.asarray([1, 1, 1, scale], np.float32)]
+        arrays = [data, None, np.asarray([1, 1, 1, scale], np.float32)]
     inputs = [None if array is None else ir.Value(name=f"i{index}") for index, array in enumerate(arrays)]
     copy = ir.Node("", "Resize", inputs, kept, outputs=[ir.Value(name="y")])
     copy.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-    return evaluate(copy, arrays)[0].reshape(extent, wanted)
+    return evaluate(copy, arrays)[0].reshape(rows.shape[0], wanted)
 
 
 def _product(b: Builder, x: Tensor, axis: int, matrix: NDArray[Any]) -> Tensor:

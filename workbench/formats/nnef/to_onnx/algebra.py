@@ -188,12 +188,19 @@ def regions(node: NnefNode, e: Emitter) -> ir.Value:
 # emulated quantisation
 
 
+def _bits(node: NnefNode) -> int:
+    bits: int = node.attr("bits")
+    if not 1 <= bits <= 32:
+        raise Refused(f"bits = {bits} is outside of 1 to 32")
+    return bits
+
+
 @TABLE.lowers("min_max_linear_quantize", "linear_quantize")
 def min_max_linear_quantize(node: NnefNode, e: Emitter) -> ir.Value:
     """Rounded to one of 2^bits values between min and max."""
     full = node.name == "min_max_linear_quantize"
     signed, symmetric = (full and node.attr("signed")), (full and node.attr("symmetric"))
-    steps = float(2 ** node.attr("bits") - 1 - int(signed and symmetric))
+    steps = float(2 ** _bits(node) - 1 - int(signed and symmetric))
     x, low, high = aligned(e, node.tensor("x"), node.tensor("min"), node.tensor("max"))
     clamped = e.op("Max", e.op("Min", x, high), low)
     span = e.op("Sub", high, low)
@@ -205,7 +212,7 @@ def min_max_linear_quantize(node: NnefNode, e: Emitter) -> ir.Value:
 @TABLE.lowers("zero_point_linear_quantize")
 def zero_point_linear_quantize(node: NnefNode, e: Emitter) -> ir.Value:
     """Rounded to a multiple of scale, as far as the bits reach around the zero point."""
-    bits, signed, symmetric = node.attr("bits"), node.attr("signed"), node.attr("symmetric")
+    bits, signed, symmetric = _bits(node), node.attr("signed"), node.attr("symmetric")
     top = float(2 ** (bits - 1) - 1 if signed else 2**bits - 1)
     bottom = 0.0 if not signed else -top if symmetric else -top - 1.0
     zero = e.op("CastLike", node.tensor("zero_point"), scalar_const(node, e, 0.0))
@@ -220,7 +227,7 @@ def logarithmic_quantize(node: NnefNode, e: Emitter) -> ir.Value:
     """Rounded to a power of two."""
     x = node.tensor("x")
     top = e.op("Ceil", _log2(node, e, with_rank(e, node.tensor("max"), rank_of(x))))
-    bottom = e.op("Sub", top, scalar_const(node, e, float(2 ** node.attr("bits") - 1)))
+    bottom = e.op("Sub", top, scalar_const(node, e, float(2 ** _bits(node) - 1)))
     exponent = e.op("Max", e.op("Min", _log2(node, e, e.op("Abs", x)), top), bottom)
     return e.op("Mul", e.op("Sign", x), e.op("Pow", scalar_const(node, e, 2.0), e.op("Round", exponent)))
 

@@ -98,9 +98,14 @@ class _Engine:
         except Refused as refused:
             self._refuse(operation, refused.cause, refused.way_out)
         except ModelError as error:
-            line = operation.position.line
-            place = f"line {line}: " if line else ""
-            raise ModelError(f"{self.subject}: {place}nnef {operation.name} {layer!r}: {error}") from error
+            raise type(error)(f"{self._place(operation)}: {error}") from error
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # where an external's extents are unknown, no shape was checked against the attributes before
+            raise ModelError(f"{self._place(operation)}: its attributes do not fit its inputs ({error}).") from error
+
+    def _place(self, operation: NnefOperation) -> str:
+        line = f"line {operation.position.line}: " if operation.position.line else ""
+        return f"{self.subject}: {line}nnef {operation.name} {operation.outputs[0]!r}"
 
     def _bind(self, operation: NnefOperation, results: Any) -> None:
         for wanted, value in _pairs(list(operation.results.values()), results):

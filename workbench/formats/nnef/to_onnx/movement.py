@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx_ir as ir
 
+from workbench import limits
 from workbench.formats.nnef.shapes import reshaped, slice_bounds
 from workbench.formats.nnef.to_onnx.node import TABLE, NnefNode, rank_of, reshape, scalar_const, shape_of
 from workbench.hub import Emitter
@@ -18,6 +21,7 @@ def constant(node: NnefNode, e: Emitter) -> ir.Value:
     """A constant of the shape; one value fills it."""
     values = np.asarray(node.attr("value"), dtype=node.dtype(node.operation.dtype))
     shape = tuple(node.attr("shape"))
+    limits.check("folded_elements", math.prod(shape), "elements of a constant")
     return e.const(np.full(shape, values[0]) if values.size == 1 else values.reshape(shape))
 
 
@@ -153,6 +157,7 @@ def _mirrored(e: Emitter, x: ir.Value, padding: list[tuple[int, int]]) -> ir.Val
     for axis, (before, after) in enumerate(padding):
         if (before, after) != (0, 0):
             extent = shape_of(x)[axis]
+            limits.check("folded_elements", extent + before + after, "positions of a mirrored border")
             positions = np.arange(-before, extent + after) % (2 * extent)
             indices = np.where(positions < extent, positions, 2 * extent - 1 - positions)
             x = e.op("Gather", x, e.const(indices), axis=axis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from workbench import limits
 from workbench.formats.nnef.graph import NnefOperation, TensorRef
 from workbench.hub import Emitter
 from workbench.lowering import Refused, Table
@@ -79,6 +81,12 @@ def shape_of(value: ir.Value) -> tuple[int, ...]:
     if value.shape is None or not all(isinstance(dim, int) for dim in value.shape):
         raise Refused(f"the shape of {value.name!r} is not fixed", "give the external a shape without 0")
     return tuple(int(dim) for dim in value.shape)  # type: ignore[arg-type]  # checked above
+
+
+def filled(e: Emitter, shape: Sequence[int], value: float, dtype: str) -> ir.Value:
+    """A constant of one value, if it is not larger than what is worth writing out."""
+    limits.check("folded_elements", math.prod(shape), "elements of a constant that an operation stands for")
+    return e.const(np.full(tuple(shape), value), dtype)
 
 
 def rank_of(value: ir.Value) -> int:

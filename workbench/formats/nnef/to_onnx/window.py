@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from workbench.formats.nnef.shapes import same_padding
 from workbench.formats.nnef.to_onnx.movement import padded
-from workbench.formats.nnef.to_onnx.node import TABLE, NnefNode, rank_of, reshape, scalar_const, shape_of
+from workbench.formats.nnef.to_onnx.node import TABLE, NnefNode, filled, rank_of, reshape, scalar_const, shape_of
 from workbench.hub import Emitter
 from workbench.lowering import Refused
 
@@ -156,7 +156,7 @@ def debox(node: NnefNode, e: Emitter) -> ir.Value:
         raise Refused(f"normalised with border {node.attr('border')!r}")
     channels = shape_of(x)[1]
     weight = 1.0 / math.prod(size) if normalize else 1.0
-    filter = e.const(np.full((channels, 1, *size[2:]), weight), node.scalar)
+    filter = filled(e, (channels, 1, *size[2:]), weight, node.scalar)
     return transposed_convolution(node, e, x, filter, None, channels, crop=2)
 
 
@@ -341,7 +341,7 @@ def desample(node: NnefNode, e: Emitter) -> ir.Value:
     shape = node.attr("output_shape") or [
         (extent - 1) * s + k for extent, s, k in zip(shape_of(x), stride, size, strict=True)
     ]
-    zeros = e.const(np.zeros((*shape_of(x)[:2], math.prod(shape[2:]))), node.scalar)
+    zeros = filled(e, (*shape_of(x)[:2], math.prod(shape[2:])), 0.0, node.scalar)
     spread = e.op("ScatterElements", zeros, _flat(e, index), _flat(e, x), axis=2, reduction="add")
     return reshape(e, spread, [*shape_of(x)[:2], *shape[2:]])
 
