@@ -48,14 +48,15 @@ class CoreMLFormat(Format):
         return read(source)
 
     def tables(self) -> Mapping[str, Table[Any]]:
-        """ML programs both ways, and the older form's way in."""
+        """ML programs both ways, and the way in of their compressed weights and of the older form."""
         from workbench.formats.coreml.from_onnx import TABLE
         from workbench.formats.coreml.neuralnetwork import network
-        from workbench.formats.coreml.to_onnx import mil
+        from workbench.formats.coreml.to_onnx import compressed, mil
 
         return {
             "ONNX → Core ML (ML program)": TABLE,
             "Core ML (ML program) → ONNX": mil,
+            "Core ML (compressed weights of ML programs) → ONNX": compressed,
             "Core ML (neural network) → ONNX": network,
         }
 

@@ -2,6 +2,7 @@
 
 from workbench.formats.coreml.to_onnx import (
     activation,
+    control,
     convolution,
     elementwise,
     filling,
@@ -16,13 +17,15 @@ from workbench.formats.coreml.to_onnx import (
     shape,
     slicing,
 )
+from workbench.formats.coreml.to_onnx.constexpr import compressed
 from workbench.formats.coreml.to_onnx.engine import lower_program
 from workbench.formats.coreml.to_onnx.table import mil
 
-__all__ = ["lower_program", "mil"]
+__all__ = ["compressed", "lower_program", "mil"]
 
 FAMILIES = (
     activation,
+    control,
     convolution,
     elementwise,
     filling,

@@ -13,34 +13,38 @@ import numpy as np
 
 from workbench.errors import ModelError
 from workbench.formats.coreml import blob
+from workbench.lowering import Table
 
 Array = np.ndarray[Any, Any]
 Parameters = Mapping[str, Array]
 
-_Decompress = Callable[[Parameters], Sequence[Array]]
+Decompress = Callable[[Parameters], Sequence[Array]]
 
 
-def decompress(operator: str, parameters: Parameters) -> Sequence[Array]:
-    """The outputs of a ``constexpr_*`` operation.
+compressed: Table[Decompress] = Table("coreml", "onnx")
+"""Operator → what computes its outputs from its parameters, all constants."""
+
+
+def decompress(operator: str, parameters: Parameters, version: int) -> Sequence[Array]:
+    """The outputs of a ``constexpr_*`` operation, as its definition of the iOS release ``version`` has them.
 
     Raises:
-        ModelError: its parameters do not fit together.
+        ModelError: its parameters do not fit together, or the operator came later.
     """
+    found = compressed.find(operator, version)
+    if found is None:
+        raise ModelError(f"{operator}: not an operator of iOS {version}.")
     try:
-        return _OPERATORS[operator](parameters)
+        return found(parameters)
     except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError) as error:
         raise ModelError(
             f"{operator}: its parameters do not fit together ({type(error).__name__}: {error})."
         ) from error
 
 
-def knows(operator: str) -> bool:
-    """Whether the operator is one of these."""
-    return operator in _OPERATORS
-
-
-def _affine_dequantize(given: Parameters) -> list[Array]:
-    """iOS 16: ``scale * (quantized_data - zero_point)``, both per element of ``axis``."""
+@compressed.lowers("constexpr_affine_dequantize", since=16)
+def affine_dequantize(given: Parameters) -> list[Array]:
+    """``scale * (quantized_data - zero_point)``, both per element of ``axis``."""
     data, scale = given["quantized_data"], given["scale"]
     shape = [1] * data.ndim
     if scale.ndim or given["zero_point"].ndim:
@@ -52,21 +56,27 @@ def _affine_dequantize(given: Parameters) -> list[Array]:
     return [result.astype(scale.dtype)]
 
 
-def _cast(given: Parameters) -> list[Array]:
-    """iOS 16: float16 stored, float32 meant."""
+@compressed.lowers("constexpr_cast", since=16)
+def cast(given: Parameters) -> list[Array]:
+    """float16 stored, float32 meant."""
     return [given["source_val"].astype(np.float32)]
 
 
-def _lut_to_dense(given: Parameters) -> list[Array]:
-    """iOS 16: packed indices into one table; iOS 18: a table for each block, of numbers or of vectors."""
+@compressed.lowers("constexpr_lut_to_dense", since=16)
+def palette_16(given: Parameters) -> list[Array]:
+    """Packed indices into one table."""
     indices, lut = given["indices"], given["lut"]
-    if "shape" in given:
-        shape = [int(size) for size in given["shape"]]
-        bits = int(math.log2(lut.size))
-        name = {1: "uint1", 2: "uint2", 4: "uint4", 6: "uint6"}.get(bits)
-        count = math.prod(shape)
-        return [lut[indices[:count] if name is None else blob.unpack(indices, name, count)].reshape(shape)]
-    return [_looked_up(indices, lut, given.get("vector_axis"))]
+    shape = [int(size) for size in given["shape"]]
+    bits = int(math.log2(lut.size))
+    name = {1: "uint1", 2: "uint2", 4: "uint4", 6: "uint6"}.get(bits)
+    count = math.prod(shape)
+    return [lut[indices[:count] if name is None else blob.unpack(indices, name, count)].reshape(shape)]
+
+
+@compressed.lowers("constexpr_lut_to_dense", since=18)
+def palette_18(given: Parameters) -> list[Array]:
+    """A table for each block, of numbers or of vectors."""
+    return [_looked_up(given["indices"], given["lut"], given.get("vector_axis"))]
 
 
 def _looked_up(indices: Array, lut: Array, vector_axis: Array | None) -> Array:
@@ -86,13 +96,17 @@ def _looked_up(indices: Array, lut: Array, vector_axis: Array | None) -> Array:
     return moved.reshape(shape)
 
 
-def _sparse_to_dense(given: Parameters) -> list[Array]:
+@compressed.lowers("constexpr_sparse_to_dense", since=16)
+def sparse_16(given: Parameters) -> list[Array]:
+    """The elements whose bit is set in a packed mask, in order; zero elsewhere."""
+    shape = [int(size) for size in given["shape"]]
+    return [_spread(given["nonzero_data"], blob.unpack(given["mask"], "uint1", math.prod(shape)).reshape(shape))]
+
+
+@compressed.lowers("constexpr_sparse_to_dense", since=18)
+def sparse_18(given: Parameters) -> list[Array]:
     """The elements whose mask is set, in order; zero elsewhere."""
-    mask, data = given["mask"], given["nonzero_data"]
-    if "shape" in given:  # iOS 16 packs the mask
-        shape = [int(size) for size in given["shape"]]
-        mask = blob.unpack(mask, "uint1", math.prod(shape)).reshape(shape)
-    return [_spread(data, mask)]
+    return [_spread(given["nonzero_data"], given["mask"])]
 
 
 def _spread(data: Array, mask: Array) -> Array:
@@ -117,32 +131,25 @@ def _shift_scale(data: Array, scale: Array, offset: Array | None) -> Array:
     return np.asarray(repeated(scale) * values, dtype=scale.dtype)
 
 
-def _blockwise(given: Parameters) -> list[Array]:
+@compressed.lowers("constexpr_blockwise_shift_scale", since=18)
+def blockwise(given: Parameters) -> list[Array]:
+    """``scale * (data - offset)``, a scale for each block."""
     return [_shift_scale(given["data"], given["scale"], given.get("offset"))]
 
 
-def _sparse_blockwise(given: Parameters) -> list[Array]:
+@compressed.lowers("constexpr_sparse_blockwise_shift_scale", since=18)
+def sparse_blockwise(given: Parameters) -> list[Array]:
     """Outputs: the mask, and the scaled elements."""
     mask = given["data_mask"]
     dense = _shift_scale(_spread(given["nonzero_data"], mask), given["scale"], given.get("offset"))
     return [mask, dense[mask != 0]]
 
 
-def _lut_to_sparse(given: Parameters) -> list[Array]:
+@compressed.lowers("constexpr_lut_to_sparse", since=18)
+def lut_to_sparse(given: Parameters) -> list[Array]:
     """Outputs: the mask, spread where the table holds vectors, and the looked-up elements."""
     mask, lut, axis = given["indices_mask"], given["lut"], given.get("vector_axis")
     dense = _looked_up(_spread(given["indices_nonzero_data"], mask), lut, axis)
     if lut.shape[-1] > 1:
         mask = np.repeat(mask, lut.shape[-1], axis=int(axis if axis is not None else -1))
     return [mask, dense[mask != 0]]
-
-
-_OPERATORS: dict[str, _Decompress] = {
-    "constexpr_affine_dequantize": _affine_dequantize,
-    "constexpr_blockwise_shift_scale": _blockwise,
-    "constexpr_cast": _cast,
-    "constexpr_lut_to_dense": _lut_to_dense,
-    "constexpr_lut_to_sparse": _lut_to_sparse,
-    "constexpr_sparse_blockwise_shift_scale": _sparse_blockwise,
-    "constexpr_sparse_to_dense": _sparse_to_dense,
-}

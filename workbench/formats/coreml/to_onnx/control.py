@@ -5,22 +5,16 @@ https://apple.github.io/coremltools/source/coremltools.converters.mil.mil.ops.de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import onnx_ir as ir
 
 from workbench.errors import ModelError
 from workbench.formats.coreml.to_onnx.scope import Scope
-from workbench.formats.coreml.to_onnx.table import MilOperation
+from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.formats.coreml.values import named_spec
 from workbench.hub import Emitter, set_type
-
-
-class Nested(Protocol):
-    """Lowers a block into a scope."""
-
-    def __call__(self, block: Any, *, scope: Scope) -> None: ...
 
 
 def _number(emit: Emitter, value: ir.Value) -> ir.Value:
@@ -50,52 +44,42 @@ def _typed(op: MilOperation, values: Sequence[ir.Value]) -> Sequence[ir.Value]:
     return [set_type(value, spec.dtype, spec.shape) for value, spec in zip(values, op.outputs, strict=True)]
 
 
-def cond(blocks: Sequence[Any], outer: Scope, nested: Nested, op: MilOperation, emit: Emitter) -> Sequence[ir.Value]:
+@mil.lowers("cond")
+def cond(op: MilOperation, emit: Emitter) -> Sequence[ir.Value]:
     """``pred`` chooses between two blocks without inputs."""
     chosen = _number(emit, op.value("pred"))
-    if len(blocks) != 2:
-        raise ModelError(f"{len(blocks)} blocks, two are needed.")
     branches = []
-    for name, block in zip(("then_branch", "else_branch"), blocks, strict=True):
-        scope = Scope(Emitter(f"{op.outputs[0].name}/{name}"), outer)
-        nested(block, scope=scope)
+    for index, name in enumerate(("then_branch", "else_branch")):
+        block, scope, lower = op.lower_block(index, Emitter(f"{op.outputs[0].name}/{name}"))
+        lower()
         branches.append(ir.AttrGraph(name, scope.emitter.finish(_results(block, scope)).graph))
     then_branch, else_branch = branches
-    count = len(op.outputs)
-    return _typed(op, emit.ops("If", chosen, outputs=count, then_branch=then_branch, else_branch=else_branch))
+    made = emit.ops("If", chosen, outputs=len(op.outputs), then_branch=then_branch, else_branch=else_branch)
+    return _typed(op, made)
 
 
-def while_loop(
-    blocks: Sequence[Any], outer: Scope, nested: Nested, op: MilOperation, emit: Emitter
-) -> Sequence[ir.Value]:
+@mil.lowers("while_loop")
+def while_loop(op: MilOperation, emit: Emitter) -> Sequence[ir.Value]:
     """The second block makes new loop variables as long as the first says so of the present ones."""
-    if len(blocks) != 2:
-        raise ModelError(f"{len(blocks)} blocks, two are needed.")
-    condition, body = blocks
-    start = op.raws("loop_vars")
-    layer = op.outputs[0].name
-    first = _number(emit, _condition(condition, Scope(emit, outer, suffix="/first"), start, nested))
-    inner = Scope(Emitter(f"{layer}/body"), outer)
+    start, layer = op.raws("loop_vars"), op.outputs[0].name
+    first = _number(emit, _condition(op, emit, start, "/first"))
+    body, inner, lower = op.lower_block(1, Emitter(f"{layer}/body"))
     inner.emitter.input(f"{layer}/iteration", "int64", [])
     inner.emitter.input(f"{layer}/condition", "bool", [])
     for named in body.inputs:
         inner.input(named_spec(named, layer))
-    nested(body, scope=inner)
+    lower()
     results = _results(body, inner)
-    going_on = _condition(condition, Scope(inner.emitter, outer, suffix="/next"), results, nested)
-    going_on = inner.emitter.op("Identity", _number(inner.emitter, going_on))
-    graph = ir.AttrGraph("body", inner.emitter.finish([going_on, *results]).graph)
+    going_on = _number(inner.emitter, _condition(op, inner.emitter, results, "/next"))
+    outputs = [inner.emitter.op("Identity", going_on), *results]
+    graph = ir.AttrGraph("body", inner.emitter.finish(outputs).graph)
     return _typed(op, emit.ops("Loop", None, first, *start, outputs=len(op.outputs), body=graph))
 
 
-def _condition(block: Any, scope: Scope, values: Sequence[ir.Value], nested: Nested) -> ir.Value:
+def _condition(op: MilOperation, emit: Emitter, values: Sequence[ir.Value], suffix: str) -> ir.Value:
+    """What the first block says of the loop variables."""
+    block, scope, lower = op.lower_block(0, emit, suffix)
     for named, value in zip(block.inputs, values, strict=True):
         scope.adopt(named.name, value)
-    nested(block, scope=scope)
+    lower()
     return scope.raw(block.outputs[0])
-
-
-OPERATORS: dict[str, Callable[[Sequence[Any], Scope, Nested, MilOperation, Emitter], Sequence[ir.Value]]] = {
-    "cond": cond,
-    "while_loop": while_loop,
-}

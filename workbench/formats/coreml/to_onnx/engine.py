@@ -13,9 +13,9 @@ from workbench import limits
 from workbench.document import TensorSpec
 from workbench.errors import ConversionError, ExecutionError, ModelError, Refusal
 from workbench.formats.coreml.program import Program, layer_name
-from workbench.formats.coreml.to_onnx import constexpr, control
+from workbench.formats.coreml.to_onnx import constexpr
 from workbench.formats.coreml.to_onnx.scope import Scope
-from workbench.formats.coreml.to_onnx.table import Lowering, MilOperation, mil
+from workbench.formats.coreml.to_onnx.table import MilOperation, Nested, mil
 from workbench.formats.coreml.values import Constant, named_spec
 from workbench.hub import Emitter, dtype_name
 from workbench.lowering import Refused
@@ -56,18 +56,21 @@ def lower_block(block: Any, program: Program, scope: Scope, refusals: list[Refus
     """Lower every operation of a block; what is refused is added to ``refusals``."""
     limits.check("nesting", depth, program.package.label)
     for operation in block.operations:
-        nested = functools.partial(lower_block, program=program, refusals=refusals, depth=depth + 1)
+
+        def nested(inner: Any, inner_scope: Scope) -> None:
+            lower_block(inner, program, inner_scope, refusals, depth + 1)
+
         refusal = _lower(operation, program, scope, nested)
         if refusal is not None:
             refusals.append(refusal)
 
 
-def _lower(operation: Any, program: Program, scope: Scope, nested: control.Nested) -> Refusal | None:
+def _lower(operation: Any, program: Program, scope: Scope, nested: Nested) -> Refusal | None:
     """Lower one operation; its refusal, if it is refused."""
     if operation.type == "const":
         scope.declare(operation.outputs[0].name, program.constant(operation))
         return None
-    if constexpr.knows(operation.type):
+    if constexpr.compressed.knows(operation.type):
         _declare_decompressed(operation, program, scope)
         return None
     if operation.type == "classify":
@@ -76,13 +79,12 @@ def _lower(operation: Any, program: Program, scope: Scope, nested: control.Neste
     layer = layer_name(operation)
     where = f"{program.package.label}: {operation.type} {layer!r}"
     specs = tuple(named_spec(named, where) for named in operation.outputs)
-    view = MilOperation(operation.type, program.version, program.arguments(operation), specs, scope)
+    view = MilOperation(
+        operation.type, program.version, program.arguments(operation), specs, scope, operation.blocks, nested
+    )
     try:
         with scope.emitter.layer([layer], hint=layer):
-            lowering = mil.find(view.operator, view.version)
-            if operation.type in control.OPERATORS:
-                lowering = functools.partial(control.OPERATORS[operation.type], operation.blocks, scope, nested)
-            _bind(view, scope, lowering)
+            _bind(view, scope)
     except Refused as refusal:
         for spec in specs:
             scope.stand_in(spec)
@@ -100,7 +102,7 @@ def _declare_decompressed(operation: Any, program: Program, scope: Scope) -> Non
     @functools.lru_cache(maxsize=1)
     def results() -> Sequence[Array]:
         given = {name: scope.constant(bindings[0], where) for name, bindings in arguments.items() if bindings}
-        return constexpr.decompress(operation.type, given)
+        return constexpr.decompress(operation.type, given, program.version)
 
     for index, named in enumerate(operation.outputs):
         spec = named_spec(named, where)
@@ -123,7 +125,8 @@ def _classify(operation: Any, program: Program, scope: Scope) -> None:
         scope.bind(spec, scope.emitter.op("Identity", probabilities))
 
 
-def _bind(view: MilOperation, scope: Scope, lowering: Lowering | None) -> None:
+def _bind(view: MilOperation, scope: Scope) -> None:
+    lowering = mil.find(view.operator, view.version)
     if lowering is None:
         raise Refused("the hub has no counterpart for it in this version of the workbench")
     results = lowering(view, scope.emitter)

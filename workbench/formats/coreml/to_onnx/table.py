@@ -23,6 +23,8 @@ from workbench.lowering import Refused, Table
 
 Array = np.ndarray[Any, Any]
 Results = ir.Value | Sequence[ir.Value]
+Nested = Callable[[Any, Scope], None]
+"""Lowers a block of an operation into a scope."""
 
 
 class MilOperation:
@@ -38,10 +40,14 @@ class MilOperation:
         arguments: Mapping[str, Sequence[str | Constant]],
         outputs: tuple[TensorSpec, ...],
         scope: Scope,
+        blocks: Sequence[Any] = (),
+        nested: Nested | None = None,
     ) -> None:
         self.operator = operator
         self.version = version
         self.outputs = outputs
+        self.blocks = blocks
+        self._nested = nested
         self._scope = scope
         self._arguments = arguments
         self._unread = set(arguments)
@@ -50,6 +56,20 @@ class MilOperation:
     def label(self) -> str:
         """``iOS16.gather``"""
         return f"iOS{self.version if self.version < 19 else 26}.{self.operator}"
+
+    def lower_block(self, index: int, emitter: Emitter, suffix: str = "") -> tuple[Any, Scope, Callable[[], None]]:
+        """A block of the operation, a scope for it in a graph, and what lowers it there.
+
+        Args:
+            index: which block.
+            emitter: of the graph that the block becomes part of.
+            suffix: ends the hub's names of its tensors, where the block is lowered more than once.
+        """
+        if index >= len(self.blocks) or self._nested is None:
+            raise ModelError(f"the operation has {len(self.blocks)} blocks, {index + 1} are needed.")
+        block, nested = self.blocks[index], self._nested
+        scope = Scope(emitter, self._scope, suffix)
+        return block, scope, lambda: nested(block, scope)
 
     def leftover(self) -> tuple[str, ...]:
         """Parameters that nobody has read."""
