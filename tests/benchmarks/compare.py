@@ -19,7 +19,7 @@ import workbench as wb
 from tests.real_models import onnx_model
 from workbench.executors import Fragment, OnnxRuntimeExecutor
 
-MODELS = ("light-resnet50", "light-squeezenet", "basic-pitch")
+MODELS = ("light-resnet50", "light-squeezenet", "magika")
 TARGET = "nnef"
 RUNS = 3
 WAYS = ("load", "plain", "marked", "compare-1", "compare-8")

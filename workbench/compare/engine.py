@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SEGMENT_NODES = 8
 SEGMENT_BYTES = 24 << 20  # of the tensors that one segment makes; beyond, segments get shorter
-GROUP_BYTES = 64 << 20  # of the tensors alive at once; the samples that fit go through a segment together
+GROUP_BYTES = 48 << 20  # of the tensors alive between segments; the samples that fit go through together
 GROUP_SAMPLES = 64
 
 
@@ -103,7 +103,7 @@ class Engine:
             for fraction in walk.steps():
                 self.progress("comparing", min(1.0, (done + fraction * len(group)) / max(total, 1)))
             done += len(group)
-            alive = max(walk.peak // len(group), 1)
+            alive = max(walk.alive // len(group), 1)
             self._group_size = max(1, min(GROUP_SAMPLES, GROUP_BYTES // alive))
         self.progress("comparing", 1.0)
         return self.found
@@ -121,7 +121,7 @@ class _Group:
 
     def __init__(self, engine: Engine, feeds: Sequence[Feeds], first: int) -> None:
         self.engine, self.feeds, self.first = engine, feeds, first
-        self.peak = 0
+        self.alive = 0
         reference, target = engine.reference, engine.target
         target_uses = target.uses()
         reference_uses = Counter(reference.uses())
@@ -149,6 +149,7 @@ class _Group:
             size = yield from self._advance([pair.reference for pair in pairs], at / len(nodes))
             size += self._segment(segment, made, pairs)
             self._resize(size, len(segment))
+            self.alive = max(self.alive, self.reference.bytes + self.accumulated.bytes + self.isolated.bytes)
             at += len(segment)
         constants = [
             pair for pair in self.engine.pairs.values() if maker_of(self.engine.target.values[pair.target]) is None
@@ -162,9 +163,6 @@ class _Group:
         """Segments grow while they are small."""
         fits = SEGMENT_BYTES * count // max(size, 1)
         self.engine._segment_size = max(1, min(SEGMENT_NODES, fits, 2 * count))
-
-    def _note_peak(self) -> None:
-        self.peak = max(self.peak, self.reference.bytes + self.accumulated.bytes + self.isolated.bytes)
 
     def _advance(self, names: Sequence[str], fraction: float) -> Generator[float, None, int]:
         """Run the reference until the tensors are there; returns the bytes that it made."""
@@ -181,7 +179,6 @@ class _Group:
                 for sample in range(len(self.feeds)):
                     feeds = {name: store.get(name, sample) for name in runner.inputs}
                     made += store.put(sample, run_fragment(walk, nodes, runner, feeds))
-            self._note_peak()
             self.done.update(nodes)
             for node in nodes:
                 store.spend(walk.reads[node])
@@ -212,7 +209,6 @@ class _Group:
                 size += self.accumulated.put(sample, run_fragment(walk, nodes, plain, feeds))
         if engine.isolate:
             size += self._isolated(nodes, outputs, pairs, plain)
-        self._note_peak()
         for sample in range(len(self.feeds)):
             for pair in pairs:
                 self._compare(pair, sample)

@@ -16,6 +16,7 @@ Array = np.ndarray[Any, Any]
 
 BLOCK = 32_768
 TOP = 5
+_PIECE = 8_192
 _TINY, _HUGE = 1e-15, 1e15  # squares of values in between, and sums of a block of them, are normal float32 numbers
 
 
@@ -135,10 +136,10 @@ class Accumulator:
         x = x.astype(precision, copy=False)
         y = y.astype(precision, copy=False)
         with np.errstate(all="ignore"):
-            xx, yy = float(np.dot(x, x)), float(np.dot(y, y))
+            xx, yy = _dot(x, x), _dot(y, y)
             if not math.isfinite(xx + yy):
                 x, y = self._without_special(x, y)
-                xx, yy = float(np.dot(x, x)), float(np.dot(y, y))
+                xx, yy = _dot(x, x), _dot(y, y)
             difference = x - y
             magnitude = np.abs(difference)
             where = int(magnitude.argmax())
@@ -149,8 +150,8 @@ class Accumulator:
                 return where, 0.0
             if largest < _TINY:
                 difference = difference.astype(np.float64)
-            self._xd += float(np.dot(x.astype(difference.dtype, copy=False), difference))
-            self._dd += float(np.dot(difference, difference))
+            self._xd += _dot(x.astype(difference.dtype, copy=False), difference)
+            self._dd += _dot(difference, difference)
             floor = precision(self._floor) or np.finfo(precision).tiny
             np.divide(magnitude, np.maximum(np.abs(x), floor), out=magnitude)
             self._relative = max(self._relative, float(magnitude.max()))
@@ -214,6 +215,17 @@ def measure(reference: Array, target: Array, *, classes: bool = False) -> Metric
     found = accumulator.finish()
     assert found is not None
     return found
+
+
+def _dot(x: Array, y: Array) -> float:
+    """Dot product of two vectors, in pieces that BLAS leaves to one thread.
+
+    Handing a block to other threads costs more than the block where they are busy, and would make the sum depend on
+    how many there are.
+    """
+    whole = x.size // _PIECE * _PIECE
+    pieces = np.vecdot(x[:whole].reshape(-1, _PIECE), y[:whole].reshape(-1, _PIECE))
+    return float(pieces.sum(dtype=np.float64)) + float(np.dot(x[whole:], y[whole:]))
 
 
 def peak_of(x: Array) -> float:
