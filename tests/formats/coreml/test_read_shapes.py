@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.formats.coreml.reading import Case, check
+from workbench.errors import LimitError
 
 Array = np.ndarray[Any, Any]
 RNG = np.random.default_rng(5)
@@ -293,3 +294,14 @@ QUANTIZATION = [
 @pytest.mark.parametrize("case", SHAPES + SLICES + INDEXING + REDUCTIONS + FILLS + QUANTIZATION, ids=str)
 def test_operator(case: Case) -> None:
     check(case)
+
+
+def test_constants_that_a_small_file_can_demand_are_bounded() -> None:
+    """The file declares the sizes; nothing of that size is made before they are checked."""
+    greedy = Case(
+        "greedy",
+        lambda mb, x: mb.resize_nearest_neighbor(x=x, target_size_height=2**31 - 1, target_size_width=5),
+        {"x": X},
+    )
+    with pytest.raises(LimitError, match="folded_elements"):
+        check(greedy)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from workbench import limits
 from workbench.hub import Emitter, dims_of, dtype_name
 from workbench.lowering import Refused
 
@@ -24,6 +25,16 @@ def shape_of(value: ir.Value) -> tuple[int, ...]:
     if dims is None or not all(isinstance(dim, int) for dim in dims):
         raise Refused(f"the shape of {value.name!r} is only known at run time", "fix the input shapes")
     return tuple(dim for dim in dims if isinstance(dim, int))
+
+
+def bounded(count: int, what: str) -> int:
+    """A number of elements that a lowering is about to make a constant of.
+
+    Raises:
+        LimitError: it is beyond ``folded_elements``.
+    """
+    limits.check("folded_elements", count, what)
+    return count
 
 
 def like(emit: Emitter, number: Any, value: ir.Value) -> ir.Value:

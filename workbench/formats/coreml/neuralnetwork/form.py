@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from workbench import limits
 from workbench.document import Layer, TensorSpec
-from workbench.errors import ConversionError, ExecutionError, ModelError, Refusal
+from workbench.errors import ConversionError, ExecutionError, LimitError, ModelError, Refusal
 from workbench.formats.coreml.interface import Feature, Interface
 from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, floats, network
 from workbench.formats.coreml.neuralnetwork.weights import weight_count
@@ -142,6 +142,8 @@ class NetworkForm:
             for name in step.outputs:
                 blobs[name] = set_type(ir.Value(name=name), "float32", None)
             return Refusal("coreml", "onnx", step.kind, step.name, refusal.cause, refusal.way_out)
+        except LimitError as error:
+            raise LimitError(f"{where}: {error}") from error
         except _CONTRADICTIONS as error:
             raise ModelError(f"{where}: {error}") from error
         return None

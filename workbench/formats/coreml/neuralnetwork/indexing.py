@@ -7,7 +7,7 @@ from collections.abc import Callable
 import onnx_ir as ir
 
 from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, floats, integers, network
-from workbench.formats.coreml.tensors import like, rank_of
+from workbench.formats.coreml.tensors import bounded, like, rank_of
 from workbench.formats.coreml.to_onnx.filling import band
 from workbench.formats.coreml.to_onnx.indexing import MODES, scattered, spread_indices
 from workbench.hub import Emitter
@@ -94,7 +94,7 @@ def triangular(layer: NetworkLayer, emit: Emitter) -> ir.Value:
 @network.lowers("slidingWindows")
 def sliding_windows(layer: NetworkLayer, emit: Emitter) -> ir.Value:
     """All windows along ``axis``, in a new dimension behind it."""
-    x, size, step = layer.x(), layer.integer("windowSize"), layer.integer("step", 1)
+    x, size, step = layer.x(), bounded(layer.integer("windowSize"), "a window"), layer.integer("step", 1)
     axis = layer.integer("axis") % rank_of(x)
     length = emit.op("Squeeze", emit.op("Shape", x, start=axis, end=axis + 1))
     last = emit.op("Sub", length, emit.const(size - 1))
@@ -105,7 +105,7 @@ def sliding_windows(layer: NetworkLayer, emit: Emitter) -> ir.Value:
 @network.lowers("oneHot")
 def one_hot(layer: NetworkLayer, emit: Emitter) -> ir.Value:
     """``onValue`` where a new dimension's index is the element, ``offValue`` elsewhere."""
-    indices, size = integers(emit, layer.x()), layer.integer("oneHotVectorSize")
+    indices, size = integers(emit, layer.x()), bounded(layer.integer("oneHotVectorSize"), "a one-hot vector")
     axis = layer.integer("axis") % (rank_of(indices) + 1)
     places = emit.const(list(range(size)))
     behind = list(range(1, rank_of(indices) + 1 - axis))

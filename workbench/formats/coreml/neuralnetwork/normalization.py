@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, batched, network
-from workbench.formats.coreml.tensors import like
+from workbench.formats.coreml.tensors import bounded, like
 from workbench.hub import Emitter
 from workbench.lowering import Refused
 
@@ -16,7 +16,7 @@ from workbench.lowering import Refused
 @network.lowers("batchnorm")
 def batchnorm(layer: NetworkLayer, emit: Emitter) -> ir.Value:
     """By channel (dimension -3), with stored statistics or, ``instanceNormalization``, those of each example."""
-    count, epsilon = layer.integer("channels"), layer.number("epsilon", 1e-5)
+    count, epsilon = bounded(layer.integer("channels"), "the channels"), layer.number("epsilon", 1e-5)
     gamma = layer.weights(emit, "gamma", [count]) if layer.has("gamma") else emit.const(np.ones(count, np.float32))
     beta = layer.weights(emit, "beta", [count]) if layer.has("beta") else emit.const(np.zeros(count, np.float32))
     if layer.flag("computeMeanVar"):

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from workbench import limits
 from workbench.document import TensorSpec
-from workbench.errors import ConversionError, ExecutionError, ModelError, Refusal
+from workbench.errors import ConversionError, ExecutionError, LimitError, ModelError, Refusal
 from workbench.formats.coreml.program import Program, layer_name
 from workbench.formats.coreml.to_onnx import constexpr
 from workbench.formats.coreml.to_onnx.scope import Scope
@@ -89,6 +89,8 @@ def _lower(operation: Any, program: Program, scope: Scope, nested: Nested) -> Re
         for spec in specs:
             scope.stand_in(spec)
         return Refusal("coreml", "onnx", view.label, layer, refusal.cause, refusal.way_out)
+    except LimitError as error:
+        raise LimitError(f"{where}: {error}") from error
     except _CONTRADICTIONS as error:
         raise ModelError(f"{where}: {error}") from error
     return None

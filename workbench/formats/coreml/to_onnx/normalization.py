@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from workbench.formats.coreml.tensors import like
+from workbench.formats.coreml.tensors import bounded, like
 from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.hub import Emitter, dims_of
 from workbench.lowering import Refused
@@ -17,6 +17,7 @@ from workbench.lowering import Refused
 def _scale_and_shift(op: MilOperation, emit: Emitter, count: int) -> tuple[ir.Value, ir.Value]:
     """``gamma`` and ``beta`` of shape [count], ones and zeros by default."""
     gamma, beta = op.optional("gamma"), op.optional("beta")
+    bounded(count, "the channels of a normalisation")
     return (
         emit.const(np.ones(count, dtype=np.float32)) if gamma is None else gamma,
         emit.const(np.zeros(count, dtype=np.float32)) if beta is None else beta,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from workbench.formats.coreml.tensors import shape_of
+from workbench.formats.coreml.tensors import bounded, shape_of
 from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.hub import Emitter, dims_of
 from workbench.lowering import Refused
@@ -48,6 +48,7 @@ def linear(emit: Emitter, x: ir.Value, target: Sequence[int], mode: str) -> ir.V
 
 def _weights(size: int, new: int, mode: str) -> Weights:
     """The matrix [new, size] of linear interpolation at the grid points of a mode that Resize does not have."""
+    bounded(new * size, "the weights of a resize")
     steps = np.arange(new, dtype=np.float64)
     if mode == "OFFSET_CORNERS":
         points = (steps + 0.5) * max(1, size - 1) / new
@@ -82,6 +83,7 @@ def nearest(emit: Emitter, x: ir.Value, target: Sequence[int]) -> ir.Value:
         )  # fmt: skip
     for axis, (size, new) in enumerate(zip(sizes[first:], target, strict=True), first):
         if new != size:
+            bounded(new, "the indices of a resize")
             x = emit.op("Gather", x, emit.const([index * size // new for index in range(new)]), axis=axis)
     return x
 

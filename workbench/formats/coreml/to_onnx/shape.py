@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from workbench.formats.coreml.tensors import shape_of
+from workbench.formats.coreml.tensors import bounded, shape_of
 from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.hub import Emitter
 from workbench.lowering import Refused
@@ -184,6 +184,7 @@ def sliding_windows(op: MilOperation, emit: Emitter) -> ir.Value:
     sizes = op.shape(x)
     axis = op.integer("axis") % len(sizes)
     count = (sizes[axis] - size) // stride + 1
+    bounded(count * size, "the windows of sliding_windows")
     indices = [[start * stride + step for step in range(size)] for start in range(count)]
     return emit.op("Gather", x, emit.const(indices), axis=axis)
 

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from workbench import limits
+from workbench.formats.coreml.tensors import bounded
 from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.hub import Emitter
 from workbench.lowering import Refused
@@ -93,7 +93,7 @@ def slice_update(op: MilOperation, emit: Emitter) -> ir.Value:
     x = op.value()
     sizes = op.shape(x)
     count = math.prod(sizes)
-    limits.check("folded_elements", count, "slice_update")
+    bounded(count, "the positions of slice_update")
     positions = np.arange(count).reshape(sizes)[_slices(op, len(sizes))].reshape(-1)
     flat, update = emit.op("Reshape", x, emit.const([-1])), emit.op("Reshape", op.value("update"), emit.const([-1]))
     return emit.op("Reshape", emit.op("ScatterElements", flat, emit.const(positions), update), emit.const(list(sizes)))
