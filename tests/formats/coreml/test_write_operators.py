@@ -181,7 +181,8 @@ REDUCTIONS = [
     Case("argmax_ties_last", "ArgMax", (np.asarray([[1, 3, 3, 0]], np.float32),),
          {"axis": 1, "select_last_index": 1}),
     *(Case(f"cumsum_{exclusive}{reverse}", "CumSum", (X, Const(np.asarray(1))),
-           {"exclusive": exclusive, "reverse": reverse}, inferred=not exclusive) for exclusive in (0, 1) for reverse in (0, 1)),
+           {"exclusive": exclusive, "reverse": reverse}, inferred=not exclusive)
+      for exclusive in (0, 1) for reverse in (0, 1)),
 ]  # fmt: skip
 
 MOVES = [
@@ -341,13 +342,14 @@ NORMS = [
     Case("layernorm_broadcast", "LayerNormalization", (X, Const(f(4)), Const(f(1))), {"axis": 1}),
     Case("layernorm_computed", "LayerNormalization", (X, f(4), f(4))),
     Case("layernorm_statistics", "LayerNormalization", (X, Const(f(4)), Const(f(4))), outputs=3),
-    Case("groupnorm", "GroupNormalization", (f(2, 6, 4, 3), Const(f(6)), Const(f(6))), {"num_groups": 2}, rtol=1e-4, atol=1e-5),
+    Case("groupnorm", "GroupNormalization", (f(2, 6, 4, 3), Const(f(6)), Const(f(6))), {"num_groups": 2},
+         rtol=1e-4, atol=1e-5),
     Case("rmsnorm", "RMSNormalization", (X, Const(f(4)))),
     Case("meanvariance", "MeanVarianceNormalization", (IMAGE,), rtol=1e-4),
     Case("lrn", "LRN", (f(1, 7, 3, 3),), {"size": 3, "alpha": 0.5, "beta": 0.6, "bias": 1.5}, inferred=False),
     *(Case(f"lpnorm_{power}", "LpNormalization", (X,), {"p": power, "axis": 1}) for power in (1, 2)),
     Case("lpnorm_of_zero", "LpNormalization", (np.asarray([[0.0, 0.0], [3.0, 4.0]], np.float32),), {"axis": 1}),
-]
+]  # fmt: skip
 
 PRODUCTS = [
     *(Case(f"matmul_{'x'.join(map(str, a))}_{'x'.join(map(str, c))}", "MatMul", (f(*a), f(*c)))
@@ -402,7 +404,8 @@ SMALL = f(1, 2, 4, 5)
 
 
 def resize(name: str, sizes: tuple[int, ...], inferred: bool = True, **attributes: Any) -> Case:
-    return Case(name, "Resize", (SMALL, None, None, ints(1, 2, *sizes)), attributes, inferred=inferred, rtol=1e-4, atol=1e-5)
+    inputs = (SMALL, None, None, ints(1, 2, *sizes))
+    return Case(name, "Resize", inputs, attributes, inferred=inferred, rtol=1e-4, atol=1e-5)
 
 
 _TRANSFORMATIONS = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric")
@@ -458,6 +461,15 @@ def test_coremltools_infers_the_same_values(case: Case) -> None:
     for name, array in inferred(case.model(), case.feeds).items():
         assert array is not None, "coremltools cannot compute it; say inferred=False"
         assert_same(array, want[name], case)
+
+
+@pytest.mark.parametrize("target", ["iOS15", "iOS16", "iOS18", "iOS26"])
+@pytest.mark.parametrize("case", [case for case in CASES[::9] if case.name != "gathernd_batch"], ids=str)
+def test_other_targets(case: Case, target: str) -> None:
+    """A sample for each: the operators' definitions changed with iOS16, iOS17 and iOS18."""
+    want, got = expected(case), run_written(written(case.model(), target=target), case.feeds)
+    for name, array in want.items():
+        assert_same(got[name], array, case)
 
 
 def test_every_lowering_has_a_case() -> None:

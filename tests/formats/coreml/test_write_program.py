@@ -6,6 +6,7 @@ import gc
 import logging
 import sys
 import threading
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +149,8 @@ def test_coremltools_reads_the_package(tmp_path: Path) -> None:
         model = toolkit.coremltools().models.MLModel(str(path), skip_model_load=True)
         load = toolkit.submodule("converters.mil.frontend.milproto.load").load
         program = load(model.get_spec(), 8, model.weights_dir)
-    assert [operation.op_type for operation in program.functions["main"].operations if operation.op_type != "const"] == [
-        "conv", "relu", "conv", "gelu", "matmul",
-    ]  # fmt: skip
+    operators = [operation.op_type for operation in program.functions["main"].operations]
+    assert [name for name in operators if name != "const"] == ["conv", "relu", "conv", "gelu", "matmul"]
 
 
 def test_the_package_lives_as_long_as_its_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +240,7 @@ def test_names_that_the_builder_likes_too(precision: str) -> None:
     names = ["x", "conv_pad_0", "cast_0", "relu_0", "x_to_fp16", "conv_pad_0_cast_fp16", "y"]
     nodes = [
         helper.make_node("Relu" if index % 2 else "Abs", [before], [after], name=f"layer{index}")
-        for index, (before, after) in enumerate(zip(names, names[1:], strict=False))
+        for index, (before, after) in enumerate(pairwise(names))
     ]
     nodes[0] = helper.make_node("Conv", ["x", "w"], ["conv_pad_0"], name="layer0", pads=[1, 1, 1, 1])
     graph = helper.make_graph(

@@ -89,6 +89,24 @@ def test_float64_is_declared_approximate() -> None:
     assert "float32" in made.outcomes[0].note
 
 
+def test_float16_is_declared_approximate() -> None:
+    proto = Case("e", "Exp", (SMALL,)).model()
+    options: list[tuple[dict[str, Any], str]] = [
+        ({}, "exact"),
+        ({"precision": "fp16"}, "approximate"),
+        ({"precision": "mixed", "keep_fp32": ["node"]}, "exact"),
+    ]
+    for given, verdict in options:
+        assert [str(outcome.verdict) for outcome in drafted(proto, **given).outcomes] == [verdict]
+
+
+def test_what_an_old_target_lacks_names_the_target() -> None:
+    data = np.ones((2, 3, 4), np.float32)
+    case = Case("batch", "GatherND", (data, Const(np.asarray([[1], [0]]))), {"batch_dims": 1})
+    made = drafted(case.model(), target="iOS15")
+    assert "iOS16" in made.outcomes[0].way_out
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -9,6 +9,8 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
+
 from workbench.document import Dim, Document, Progress, Provenance, TensorLink, TensorSpec
 from workbench.errors import OptionError
 from workbench.formats.base import Draft, Source
@@ -21,6 +23,10 @@ from workbench.formats.coreml.package import open_package, write_package
 from workbench.formats.coreml.read import PROVENANCE, CoreMLDocument
 from workbench.hub import OPSET, Specialized, layers_of, lower_graph, spec_of
 from workbench.hub.bodies import expand_bodies
+from workbench.lowering import Outcome
+from workbench.plan import Verdict
+
+_FLOAT16 = "computed in float16: relative 2⁻¹¹ for each operation, infinite beyond ±65504"
 
 
 def draft(hub: Specialized, source: Source, options: CoreMLOptions, progress: Progress) -> Draft:
@@ -37,7 +43,18 @@ def draft(hub: Specialized, source: Source, options: CoreMLOptions, progress: Pr
             target.adopt_inputs()
             outcomes = lower_graph(hub.model.graph, TABLE, target, progress)
             target.finish_outputs()
+    if options.precision != "fp32":
+        outcomes = [_rounded(outcome, node, options) for outcome, node in zip(outcomes, hub.model.graph)]
     return ProgramDraft(hub, source, options, target, outcomes)
+
+
+def _rounded(outcome: Outcome, node: ir.Node, options: CoreMLOptions) -> Outcome:
+    """The outcome of a node that will be computed in float16."""
+    rounded = any(value.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE) for value in node.outputs)
+    if outcome.verdict is Verdict.REFUSED or not rounded or not set(outcome.layers).isdisjoint(options.keep_fp32):
+        return outcome
+    note = f"{outcome.note}; {_FLOAT16}" if outcome.note else _FLOAT16
+    return Outcome(outcome.layers, outcome.operator, Verdict.APPROXIMATE, note)
 
 
 def _check_layers(hub: Specialized, options: CoreMLOptions) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from workbench.formats.coreml.from_onnx.shape import sliced
 from workbench.formats.coreml.from_onnx.table import lowers
-from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
+from workbench.formats.coreml.from_onnx.target import IOS16, ProgramTarget, Var
 from workbench.hub import HubNode
 from workbench.lowering import Refused
 
@@ -66,6 +66,8 @@ def gathernd_13(node: HubNode, t: ProgramTarget) -> Any:
     x, batch = t.var(node.value(0)), node.attr_int("batch_dims")
     depth = node.shape(node.value(1))[-1]
     indices = positive(node, 1, x.shape[batch : batch + depth], t)
+    if batch and t.specification < IOS16:
+        raise Refused("Core ML gathers within a batch from iOS16 on", "pass target='iOS16' or a later one")
     extra = {"batch_dims": batch} if batch else {}
     return through_int32(t, x, lambda data: t.op("gather_nd", x=data, indices=indices, **extra))
 

@@ -36,7 +36,8 @@ EMPTY_PARTS = frozenset({"Split", "Concat"})
 STAMP = "hub"
 """Begins the text that an operation's scope is stamped with; the index of its hub node follows."""
 
-_IOS16 = 7
+IOS16 = 7
+"""Specification version that came with iOS16."""
 
 
 class ProgramTarget:
@@ -280,7 +281,7 @@ class ProgramTarget:
     def _interface_type(self, kind: str) -> Any:
         """Core ML's interface has float32, int32 and, from iOS16 on, float16."""
         types = self._mil.types
-        if kind == "fp16" and self.specification >= _IOS16:
+        if kind == "fp16" and self.specification >= IOS16:
             return types.fp16
         return types.int32 if kind == "int32" else types.fp32
 
