@@ -304,6 +304,15 @@ def test_folded_fused_and_unknown_layers_are_unmatched_for_their_own_reasons() -
     assert report.ok
 
 
+def test_layers_without_a_counterpart_are_named_with_the_one_that_they_are_compared_in() -> None:
+    reference = source(chain(3))
+    hub = chain(3, fault=1)
+    report = compare(reference, converted(hub, reference, {name: name for name in ("d_0", "t_0", "t_1", "t_2")}))
+    assert report.first_failing is not None
+    assert report.first_failing.layer == "tanh_1"
+    assert report.first_failing.reason.endswith("; compared together with dense_1")
+
+
 def test_a_constant_stands_for_a_computed_tensor() -> None:
     def computed(emitter: Emitter) -> list[ir.Value]:
         x = emitter.input("x", "float32", [3])

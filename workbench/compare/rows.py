@@ -128,6 +128,8 @@ class _RowMaker:
         allowance = self._allowance(found, layers)
         metrics = found.accumulated.finish(), found.isolated.finish()
         status, reason, blame = _verdict(found, metrics, allowance)
+        if blame == "own":
+            reason += self._together(pair.reference, layers)
         return Row(
             index=index,
             layers=layers,
@@ -173,6 +175,14 @@ class _RowMaker:
             reason=reason,
             output=value.name in self.outputs,
         )
+
+    def _together(self, tensor: str, layers: tuple[str, ...]) -> str:
+        """A remark on the layers above that have no counterpart of their own: any of them may be the culprit."""
+        nodes, _ = self.engine.reference.region(tensor, self.paired_references)
+        others = dict.fromkeys(name for node in nodes for name in layers_of(node) if name not in layers)
+        if not others:
+            return ""
+        return f"; compared together with {', '.join(list(others)[-3:])}" + (" …" if len(others) > 3 else "")
 
     def _operator(self, layers: tuple[str, ...], value: ir.Value) -> str:
         node = value.producer()

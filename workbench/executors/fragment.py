@@ -28,8 +28,7 @@ INLINE_BYTES = 4096
 
 
 _NUMPY = frozenset(
-    ir.DataType[name]
-    for name in "FLOAT DOUBLE FLOAT16 INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64 BOOL".split()
+    ir.DataType[name] for name in "FLOAT DOUBLE FLOAT16 INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64 BOOL".split()
 )
 """What numpy has a dtype for; onnxruntime takes bfloat16, float8 and int4 from the graph only."""
 
