@@ -16,7 +16,8 @@ from workbench.formats.nnef.graph import NnefGraph
 from workbench.formats.nnef.labels import Names
 from workbench.formats.nnef.printer import print_graph
 from workbench.formats.nnef.read import assemble
-from workbench.hub import Specialized, dtype_name, lower_graph, spec_of
+from workbench.hub import OPSET, Specialized, dtype_name, lower_graph, spec_of
+from workbench.hub.bodies import expand_bodies
 from workbench.lowering import Outcome, Refused
 
 _MAX_RANK = 8
@@ -25,6 +26,7 @@ _FLOATS = ("float16", "float32", "float64")
 
 def lower(hub: Specialized, source: Source, progress: Progress) -> Draft:
     """Lower a specialised hub graph; every node gets an outcome."""
+    hub = expand_bodies(hub, lambda node: TABLE.find(node.op_type, OPSET, node.domain) is not None)
     graph = hub.model.graph
     builder = Builder(_scalar_of(graph))
     general = _declare(graph, builder, source)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workbench.formats.nnef.from_onnx.builder import TABLE, Builder, Tensor
+from workbench.formats.nnef.from_onnx.elementwise import operand
 from workbench.hub import HubNode
 from workbench.lowering import Refused
+
+_LARGEST = 1 << 24  # comparisons
 
 
 @TABLE.lowers("Reshape", "Flatten")
@@ -148,6 +154,32 @@ def wrapped(b: Builder, indices: Tensor, extent: int) -> Tensor:
     return b.integer(b.op("select", negative, b.op("add", number, b.number(float(extent))), number))
 
 
+def _followed(node: HubNode, b: Builder, index: int) -> NDArray[Any]:
+    """A constant input, or one that became constant here (the cast of a constant to the type of a tensor)."""
+    array = b.tensor(node.value(index)).array
+    return node.require_constant(index) if array is None else array
+
+
+@TABLE.lowers("GatherElements")
+def gatherelements_13(node: HubNode, b: Builder) -> Tensor:
+    """Each index picks along its own line: every position is compared with it, and the one that is equal is kept."""
+    x, indices, axis = operand(node, b, node.value(0)), b.tensor(node.value(1)), node.axis()
+    extent = x.shape[axis]
+    if math.prod(indices.shape) * extent > _LARGEST:
+        raise Refused("too many positions would be compared")
+    if indices.array is not None and ((indices.array < -extent) | (indices.array >= extent)).any():
+        raise Refused(f"an index lies outside of the extent {extent}")
+    others = [a for a in range(x.rank) if a != axis]
+    x = sliced(b, x, others, [0] * len(others), [indices.shape[a] for a in others], [1] * len(others))
+    number = b.scalar(wrapped(b, indices, extent)) if indices.array is None else b.const(indices.array % extent)
+    number = b.reshape(number, (*number.shape[: axis + 1], 1, *number.shape[axis + 1 :]))
+    positions = b.const(np.arange(extent).reshape([-1 if a == axis + 1 else 1 for a in range(x.rank + 1)]))
+    lines = b.reshape(x, (*x.shape[:axis], 1, *x.shape[axis:]))
+    picked = b.op("select", b.op("eq", number, positions), lines, b.number(0.0))
+    found = b.op("squeeze", b.op("sum_reduce", picked, axes=[axis + 1]), axes=[axis + 1])
+    return b.like(found, node.outputs[0])
+
+
 @TABLE.lowers("Pad")
 def pad_25(node: HubNode, b: Builder) -> Tensor:
     """A border, cropping where it is negative."""
@@ -159,7 +191,7 @@ def pad_25(node: HubNode, b: Builder) -> Tensor:
     kind = x.kind
     pads = [int(pad) for pad in node.require_constant(1).reshape(-1)]
     axes = [int(axis) % x.rank for axis in node.constant_or(3, np.arange(x.rank)).reshape(-1)]
-    fill = float(node.constant_or(2, np.zeros(())).reshape(-1)[0])
+    fill = 0.0 if node.input(2) is None else float(_followed(node, b, 2).reshape(-1)[0])
     before, after = [0] * x.rank, [0] * x.rank
     for position, axis in enumerate(axes):
         before[axis], after[axis] = pads[position], pads[position + len(axes)]
