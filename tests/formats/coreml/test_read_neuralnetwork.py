@@ -475,6 +475,27 @@ COMMON = [
 ]
 
 
+CUBE, CUBE_W = floats(1, 2, 5, 6, 7), floats(3, 2, 2, 3, 2)
+VOLUMES = [
+    one(
+        "convolution3d",
+        lambda x: F.conv3d(F.pad(tensor(x), [0, 1, 1, 1, 0, 1]), tensor(CUBE_W), tensor(B[:3]), (2, 1, 1)), CUBE,
+        input_channels=2, output_channels=3, depth=2, height=3, width=2, W=CUBE_W, b=B[:3], has_bias=True,
+        stride_depth=2, padding_mode="same",
+    ),
+    one(
+        "pooling3d", lambda x: F.avg_pool3d(tensor(x), 3, 2, 1), CUBE, pooling_type="AVERAGE", kernel_depth=3,
+        kernel_height=3, kernel_width=3, stride_depth=2, stride_height=2, stride_width=2, padding_mode="custom",
+        **{f"custom_padding_{edge}": 1 for edge in ("front", "back", "top", "bottom", "left", "right")},
+    ),
+    one("global_pooling3d", lambda x: x.max((2, 3, 4), keepdims=True), CUBE, pooling_type="MAX"),
+    many(
+        "reverse_sequence", lambda x, n: np.stack([np.concatenate([x[0, :3][::-1], x[0, 3:]]), x[1]]),
+        {"x": floats(2, 4), "n": np.float32([3, 0])}, batch_axis=0, seq_axis=1,
+    ),
+]  # fmt: skip
+
+
 def replaced(x: Array, i: Array, u: Array) -> Array:
     y = x.copy()
     y[:, i.astype(int)] = u
@@ -486,7 +507,7 @@ def results(message: Any, inputs: Mapping[str, Array]) -> tuple[CoreMLDocument, 
     return document, run(document, inputs)
 
 
-@pytest.mark.parametrize("layer", CONVOLUTIONS + POOLS + ACTIVATIONS + COMMON, ids=str)
+@pytest.mark.parametrize("layer", CONVOLUTIONS + POOLS + ACTIVATIONS + COMMON + VOLUMES, ids=str)
 def test_layer(layer: Layer) -> None:
     document, found = results(network(layer), layer.inputs)
     expected = layer.expect(*layer.inputs.values())

@@ -10,6 +10,7 @@ from workbench.formats.coreml.neuralnetwork import (
     reduction,
     shape,
     slicing,
+    volumes,
 )
 from workbench.formats.coreml.neuralnetwork.form import NetworkForm
 from workbench.formats.coreml.neuralnetwork.table import network
@@ -26,5 +27,6 @@ FAMILIES = (
     reduction,
     shape,
     slicing,
+    volumes,
 )
 """Every family; importing it registers its lowerings."""

@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, batched, floats, integers, network
 from workbench.formats.coreml.tensors import like, rank_of, shape_of
-from workbench.formats.coreml.to_onnx.shape import interleaved, stacked_along
+from workbench.formats.coreml.to_onnx.shape import interleaved, reversed_sequences, stacked_along
 from workbench.hub import Emitter
 from workbench.lowering import Refused
 
@@ -187,6 +187,13 @@ def reverse(layer: NetworkLayer, emit: Emitter) -> ir.Value:
         return emit.op("Identity", layer.x())
     steps = emit.const([-1] * len(axes))
     return emit.op("Slice", layer.x(), steps, emit.const([-(2**62)] * len(axes)), emit.const(axes), steps)
+
+
+@network.lowers("reverseSeq")
+def reverse_seq(layer: NetworkLayer, emit: Emitter) -> ir.Value:
+    """The first elements along ``sequenceAxis`` backwards, as many as the second input says."""
+    lengths = integers(emit, layer.x(1))
+    return reversed_sequences(emit, layer.x(0), lengths, layer.integer("sequenceAxis"), layer.integer("batchAxis"))
 
 
 @network.lowers("reorganizeData")

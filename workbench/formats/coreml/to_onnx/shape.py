@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from workbench.formats.coreml.tensors import bounded, shape_of
+from workbench.formats.coreml.tensors import bounded, rank_of, shape_of
 from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.hub import Emitter
 from workbench.lowering import Refused
@@ -204,12 +204,18 @@ def reverse(op: MilOperation, emit: Emitter) -> ir.Value:
 @mil.lowers("reverse_sequence")
 def reverse_sequence(op: MilOperation, emit: Emitter) -> ir.Value:
     """The first ``lengths[b]`` elements along ``seq_axis`` backwards, for each b of ``batch_axis``."""
-    x = op.raw()
-    rank = op.rank(x)
-    time, batch = op.integer("seq_axis", 0) % rank, op.integer("batch_axis", 0) % rank
+    return reversed_sequences(
+        emit, op.raw(), op.integers(emit, "lengths"), op.integer("seq_axis", 0), op.integer("batch_axis", 0)
+    )
+
+
+def reversed_sequences(emit: Emitter, x: ir.Value, lengths: ir.Value, time: int, batch: int) -> ir.Value:
+    """The first elements along ``time`` backwards, as many as ``lengths`` says for each of ``batch``."""
+    rank = rank_of(x)
+    time, batch = time % rank, batch % rank
     if time == batch:
-        raise Refused("seq_axis and batch_axis are the same")
+        raise Refused("the axes of sequence and batch are the same")
     order = [time, batch, *(axis for axis in range(rank) if axis not in (time, batch))]
     moved = emit.op("Transpose", x, perm=order)
-    result = emit.op("ReverseSequence", moved, op.integers(emit, "lengths"), time_axis=0, batch_axis=1)
+    result = emit.op("ReverseSequence", moved, lengths, time_axis=0, batch_axis=1)
     return emit.op("Transpose", result, perm=[order.index(axis) for axis in range(rank)])
