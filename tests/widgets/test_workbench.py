@@ -99,6 +99,9 @@ def test_by_methods(tmp_path: Path) -> None:
     assert path.exists()
     assert "precision='fp16'" in shown.show_code()
     assert shown.code_view.blocks[0]["text"] == shown.session.code()
+    tried = shown.code_view.blocks[1]["rows"]
+    assert [row[0] for row in tried] == ["open", "plan", "convert", "compare", "export"]
+    assert tried[1][1:] == ["target='coreml', precision='fp16'", "5 layers: 5 exact"]
     assert repr(shown) == "Workbench('tiny.onnx', export)"
 
 
@@ -265,6 +268,7 @@ def test_an_upload_is_opened_and_its_code_names_the_file() -> None:
     settled(lambda: shown.session.model is not None)
     assert "model = wb.load('mine.onnx')" in shown.session.code()
     assert "uploaded" in texts(source)
+    assert dict(shown.session.history[0].arguments) == {"source": "mine.onnx", "uploaded": True}
 
 
 def test_an_upload_that_is_no_model_is_told_by_the_name_the_user_knows() -> None:

@@ -340,12 +340,20 @@ class Session:
 
 
 def _recorded(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments for the history: a model or a batch of arrays is kept by its type only, since history is long."""
-    plain = (str, int, float, bool, type(None), Path, tuple, list)
-    return {
-        name: value if isinstance(value, plain) or (name == "shapes") else type(value).__name__
-        for name, value in arguments.items()
-    }
+    """Arguments for the history: a model or a batch of arrays is kept by its type only, since history is long.
+
+    An upload is known by its name, not by where it lies for the moment.
+    """
+    if arguments.get("uploaded"):
+        return {"source": arguments["name"], "uploaded": True}
+    plain = (str, int, float, bool, type(None), tuple, list)
+    recorded: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if isinstance(value, Path):
+            recorded[name] = str(value)
+        else:
+            recorded[name] = value if isinstance(value, plain) or name == "shapes" else type(value).__name__
+    return recorded
 
 
 @contextlib.contextmanager

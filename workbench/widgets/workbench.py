@@ -13,7 +13,7 @@ from workbench.errors import OptionError
 from workbench.session import STEPS, Failure, Session
 from workbench.widgets.base import Panel, row, show, stack
 from workbench.widgets.compare_step import Compare
-from workbench.widgets.content import Content, code, failure_alert, progress
+from workbench.widgets.content import Block, Content, code, failure_alert, progress, table
 from workbench.widgets.convert_step import Convert
 from workbench.widgets.export_step import Export
 from workbench.widgets.import_step import Import
@@ -149,7 +149,7 @@ class Workbench(Panel):
         self.progress.put(None if task is None else progress(task))
         self.cancel_button.disabled = task is not None and not task.cancellable
         show(self._progress_row, task is not None)
-        self.code_view.put(code(self.session.code()) if self.code_button.value else None)
+        self.code_view.put(*(self._code() if self.code_button.value else ()))
         models = (state.model, state.converted)
         if models[0] is not self._models[0] and models[0] is not None:
             self.bar.current = "inspect"
@@ -157,6 +157,18 @@ class Workbench(Panel):
         if not state.allows(self.bar.current):
             self.bar.current = "import"
         self._draw_next()
+
+    def _code(self) -> list[Block]:
+        """The Python for the present state, and below it everything that was tried."""
+        rows = [
+            (
+                attempt.step,
+                ", ".join(f"{name}={value!r}" for name, value in attempt.arguments.items() if value),
+                attempt.outcome,
+            )
+            for attempt in self.session.history
+        ]
+        return [code(self.session.code()), table("What was tried", ("step", "with", "outcome"), rows)]
 
     def _following(self) -> str:
         return STEPS[min(STEPS.index(self.bar.current) + 1, len(STEPS) - 1)]
