@@ -119,7 +119,7 @@ def run(model: ir.Model | onnx.ModelProto, feeds: Mapping[str, Array]) -> dict[s
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     wanted = {value.name for value in session.get_inputs()}
     results = session.run(None, {name: array for name, array in feeds.items() if name in wanted})
-    return {value.name: result for value, result in zip(session.get_outputs(), results)}
+    return {value.name: result for value, result in zip(session.get_outputs(), results, strict=True)}
 
 
 def expected(case: Case) -> dict[str, Array]:
@@ -131,7 +131,7 @@ def expected(case: Case) -> dict[str, Array]:
         return run(case.model(21 if case.operator == "GlobalLpPool" else OPSET), case.feeds)
     except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:
         names = [output.name for output in case.model().graph.output]
-        return dict(zip(names, ReferenceEvaluator(case.model()).run(None, case.feeds)))
+        return dict(zip(names, ReferenceEvaluator(case.model()).run(None, case.feeds), strict=True))
 
 
 def run_written(document: Document, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -44,7 +44,7 @@ def draft(hub: Specialized, source: Source, options: CoreMLOptions, progress: Pr
             outcomes = lower_graph(hub.model.graph, TABLE, target, progress)
             target.finish_outputs()
     if options.precision != "fp32":
-        outcomes = [_rounded(outcome, node, options) for outcome, node in zip(outcomes, hub.model.graph)]
+        outcomes = [_rounded(outcome, node, options) for outcome, node in zip(outcomes, hub.model.graph, strict=True)]
     return ProgramDraft(hub, source, options, target, outcomes)
 
 

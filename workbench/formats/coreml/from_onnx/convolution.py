@@ -69,7 +69,9 @@ def convtranspose_22(node: HubNode, t: ProgramTarget) -> Any:
     wide = t.op("pad", x=full, pad=np.asarray(grown, np.int32).reshape(-1), mode="constant",
                 constant_val=t.scalar(0, full))  # fmt: skip
     picks = [range(size) for size in wide.shape[:2]]
-    picks += [range(max(before, 0), size - max(after, 0)) for size, (before, after) in zip(wide.shape[2:], crops)]
+    picks += [
+        range(max(before, 0), size - max(after, 0)) for size, (before, after) in zip(wide.shape[2:], crops, strict=True)
+    ]
     result = sliced(t, wide, picks)
     return result if node.input(2) is None else _add_bias(result, t.var(node.value(2)), t)
 
@@ -88,15 +90,19 @@ def _crops(node: HubNode, windows: Windows, spatial: tuple[int, ...]) -> list[tu
     """
     full = [
         stride * (size - 1) + (width - 1) * dilation + 1
-        for size, width, stride, dilation in zip(spatial, windows.kernel, windows.strides, windows.dilations)
+        for size, width, stride, dilation in zip(
+            spatial, windows.kernel, windows.strides, windows.dilations, strict=True
+        )
     ]
-    totals = [size - wanted for size, wanted in zip(full, node.shape(node.outputs[0])[2:])]
+    totals = [size - wanted for size, wanted in zip(full, node.shape(node.outputs[0])[2:], strict=True)]
     auto, given = node.attr_string("auto_pad"), node.attr_ints("pads")
     if auto in ("SAME_UPPER", "SAME_LOWER") or node.has("output_shape"):
         paddings = node.attr_ints("output_padding") or (0,) * len(totals)
-        return [_divided(total + extra, extra, auto == "SAME_UPPER") for total, extra in zip(totals, paddings)]
+        return [
+            _divided(total + extra, extra, auto == "SAME_UPPER") for total, extra in zip(totals, paddings, strict=True)
+        ]
     begins = given[: len(totals)] if given is not None and auto != "VALID" else (0,) * len(totals)
-    return [(begin, total - begin) for begin, total in zip(begins, totals)]
+    return [(begin, total - begin) for begin, total in zip(begins, totals, strict=True)]
 
 
 def _divided(total: int, extra: int, upper: bool) -> tuple[int, int]:

@@ -53,9 +53,9 @@ def gather_13(node: HubNode, t: ProgramTarget) -> Any:
 def gatherelements_13(node: HubNode, t: ProgramTarget) -> Any:
     x, axis = t.var(node.value(0)), node.axis()
     shape = node.shape(node.value(1))
-    if any(own > size for place, (own, size) in enumerate(zip(shape, x.shape)) if place != axis):
+    if any(own > size for place, (own, size) in enumerate(zip(shape, x.shape, strict=True)) if place != axis):
         raise Refused("the indices are larger than the data beside the axis")
-    if any(own < size for place, (own, size) in enumerate(zip(shape, x.shape)) if place != axis):
+    if any(own < size for place, (own, size) in enumerate(zip(shape, x.shape, strict=True)) if place != axis):
         x = sliced(t, x, [range(size if place == axis else shape[place]) for place, size in enumerate(x.shape)])
     indices = positive(node, 1, x.shape[axis], t)
     return through_int32(t, x, lambda data: t.op("gather_along_axis", x=data, indices=indices, axis=axis))
@@ -101,7 +101,7 @@ def _scatter(node: HubNode, t: ProgramTarget, operator: str, sizes: Any, **extra
 
 def _restored(t: ProgramTarget, block: Var, whole: Var) -> Var:
     """The whole with its first corner replaced by the block."""
-    for axis, (own, size) in enumerate(zip(tuple(block.shape), whole.shape)):
+    for axis, (own, size) in enumerate(zip(tuple(block.shape), whole.shape, strict=True)):
         if own < size:
             picks = [range(span) for span in block.shape]
             picks[axis] = range(own, size)

@@ -108,7 +108,7 @@ def _pair(operands: list[Var], terms: list[str], output: str, t: ProgramTarget) 
     inner = [letter for letter in first if letter in second and letter not in output]
     rows = [letter for letter in first if letter not in second]
     columns = [letter for letter in second if letter not in first]
-    sizes = dict(zip(first, left.shape)) | dict(zip(second, right.shape))
+    sizes = dict(zip(first, left.shape, strict=True)) | dict(zip(second, right.shape, strict=True))
 
     def many(letters: list[str]) -> int:
         return int(np.prod([sizes[letter] for letter in letters], dtype=np.int64))

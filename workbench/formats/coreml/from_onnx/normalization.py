@@ -24,7 +24,9 @@ def batchnormalization_15(node: HubNode, t: ProgramTarget) -> Any:
     if 3 <= len(x.shape) <= 5 and all(array is not None for array in constants):
         kind = np.float16 if t.kind(x) == "fp16" else np.float32
         names = ("gamma", "beta", "mean", "variance")
-        parameters = {name: array.astype(kind) for name, array in zip(names, constants) if array is not None}
+        parameters = {
+            name: array.astype(kind) for name, array in zip(names, constants, strict=True) if array is not None
+        }
         return t.op("batch_norm", x=x, epsilon=t.scalar(epsilon, x), **parameters)
     along = (-1,) + (1,) * max(len(x.shape) - 2, 0)
     gamma, beta, mean, variance = (_along(t, t.cast(t.var(node.value(i)), t.kind(x)), along) for i in range(1, 5))

@@ -35,7 +35,7 @@ def pad_25(node: HubNode, t: ProgramTarget) -> Any:
 
 
 def _crop(x: Var, around: list[tuple[int, int]], t: ProgramTarget) -> Var:
-    picks = [range(max(-a, 0), size - max(-b, 0)) for size, (a, b) in zip(x.shape, around)]
+    picks = [range(max(-a, 0), size - max(-b, 0)) for size, (a, b) in zip(x.shape, around, strict=True)]
     if any(len(pick) == 0 for pick in picks):
         raise Refused("the node crops a dimension away before it pads it; Core ML has no empty tensors")
     return sliced(t, x, picks)
@@ -63,7 +63,7 @@ def _copying(x: Var, around: list[tuple[int, int]], mode: str, t: ProgramTarget)
     if not any(amount for pair in around for amount in pair):
         return t.op("identity", x=x)
     last_two = not any(amount for pair in around[:-2] for amount in pair)
-    short = all(max(pair) < size for pair, size in zip(around, x.shape))
+    short = all(max(pair) < size for pair, size in zip(around, x.shape, strict=True))
     if mode in _NATIVE and t.is_float(x) and last_two and short:
         return t.op("pad", x=x, pad=_amounts(around[-2:]), mode=_NATIVE[mode], constant_val=t.scalar(0, x))
     boolean = t.kind(x) == "bool"

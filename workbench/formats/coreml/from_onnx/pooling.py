@@ -82,12 +82,14 @@ def _taps(x: Var, windows: Windows, outside: float, t: ProgramTarget) -> list[Va
         x = t.op("pad", x=x, pad=around, mode="constant", constant_val=t.scalar(outside, x))
     sizes = [
         (size - (width - 1) * spread - 1) // step + 1
-        for size, width, step, spread in zip(x.shape[2:], windows.kernel, windows.strides, windows.dilations)
+        for size, width, step, spread in zip(
+            x.shape[2:], windows.kernel, windows.strides, windows.dilations, strict=True
+        )
     ]
     taps = []
     for position in itertools.product(*(range(width) for width in windows.kernel)):
         picks = [range(size) for size in x.shape[:2]]
-        for place, size, step, spread in zip(position, sizes, windows.strides, windows.dilations):
+        for place, size, step, spread in zip(position, sizes, windows.strides, windows.dilations, strict=True):
             start = place * spread
             picks.append(range(start, start + (size - 1) * step + 1, step))
         taps.append(sliced(t, x, picks))

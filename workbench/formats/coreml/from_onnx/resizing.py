@@ -49,7 +49,9 @@ def resize_19(node: HubNode, t: ProgramTarget) -> Any:
         raise Refused("antialiasing is not implemented", "leave 'antialias' out in the source model")
     x = t.var(node.value(0))
     taps = _taps(node, mode)
-    axes = [axis for axis, (old, new) in enumerate(zip(x.shape, node.shape(node.outputs[0]))) if old != new]
+    axes = [
+        axis for axis, (old, new) in enumerate(zip(x.shape, node.shape(node.outputs[0]), strict=True)) if old != new
+    ]
     node.ignore("axes", "extrapolation_value")  # which axes change is in the inferred shape; nothing lies outside
     scales = _scales(node, len(x.shape))
     result = x
@@ -69,7 +71,7 @@ def _scales(node: HubNode, rank: int) -> list[float | None]:
         return [None] * rank
     axes = node.attr_ints("axes") or tuple(range(rank))
     scales: list[float | None] = [None] * rank
-    for axis, scale in zip(axes, given):
+    for axis, scale in zip(axes, given, strict=True):
         scales[axis] = float(scale)
     return scales
 

@@ -116,7 +116,7 @@ def slice_13(node: HubNode, t: ProgramTarget) -> Any:
     axes = [int(axis) % len(shape) for axis in node.constant_or(3, np.arange(len(starts)))]
     steps = node.constant_or(4, np.ones(len(starts), np.int64))
     picks = [range(size) for size in shape]
-    for axis, start, end, step in zip(axes, starts, ends, steps):
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         picks[axis] = range(shape[axis])[slice(*_bounds(int(start), int(end), int(step), shape[axis]))]
     return t.op("identity", x=x) if _whole(picks, shape) else sliced(t, x, picks)
 
@@ -129,7 +129,7 @@ def _bounds(start: int, end: int, step: int, size: int) -> tuple[int, int | None
 
 
 def _whole(picks: Sequence[range], shape: Sequence[int]) -> bool:
-    return all(pick == range(size) for pick, size in zip(picks, shape))
+    return all(pick == range(size) for pick, size in zip(picks, shape, strict=True))
 
 
 def sliced(t: ProgramTarget, x: Var, picks: Sequence[range]) -> Var:
@@ -142,7 +142,7 @@ def sliced(t: ProgramTarget, x: Var, picks: Sequence[range]) -> Var:
         return x
     begin = [pick.start for pick in picks]
     last = [pick[-1] for pick in picks]
-    end = [position + (1 if pick.step > 0 else -1) for position, pick in zip(last, picks)]
+    end = [position + (1 if pick.step > 0 else -1) for position, pick in zip(last, picks, strict=True)]
     return t.op(
         "slice_by_index",
         x=x,

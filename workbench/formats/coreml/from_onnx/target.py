@@ -165,7 +165,7 @@ class ProgramTarget:
         if constant is not None:
             return self.const(np.broadcast_to(np.asarray(constant), tuple(shape)), f"{self._hint}_broadcast")
         aligned = (1,) * (len(shape) - len(own)) + own
-        repeats = [size // old for size, old in zip(shape, aligned)]
+        repeats = [size // old for size, old in zip(shape, aligned, strict=True)]
         found = self.reshape(value, aligned)
         return self.op("tile", x=found, reps=np.asarray(repeats, np.int32)) if max(repeats) > 1 else found
 
@@ -191,7 +191,7 @@ class ProgramTarget:
     def bind(self, node: HubNode, results: Sequence[Any]) -> None:
         """Check the results against the hub's types and give them the hub's names."""
         wanted = [value for value in node.outputs if value.name and 0 not in node.shape(value)]
-        named = [(value, result) for value, result in zip(node.outputs, results) if value in wanted]
+        named = [(value, result) for value, result in zip(node.outputs, results, strict=False) if value in wanted]
         if len(wanted) > len(named) or any(result is None for _, result in named):
             raise Refused("not all outputs are computed: a defect of the workbench, please report it")
         for value, result in named:

@@ -41,7 +41,7 @@ def windows_of(node: HubNode, kernel: Sequence[int], spatial: Sequence[int]) -> 
     if auto in ("SAME_UPPER", "SAME_LOWER"):
         pads = tuple(
             _same(size, width, step, spread, upper=auto == "SAME_UPPER")
-            for size, width, step, spread in zip(spatial, kernel, strides, dilations)
+            for size, width, step, spread in zip(spatial, kernel, strides, dilations, strict=True)
         )
     elif auto == "VALID" or given is None:
         pads = ((0, 0),) * count
