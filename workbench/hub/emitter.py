@@ -42,6 +42,7 @@ class Emitter:
         self._initializers: list[ir.Value] = []
         self._follower = Follower(fold=fold)
         self._names: set[str] = set()
+        self._reserved: set[str] = set()
         self._renamed: set[ir.Value] = set()
         self._layers: tuple[str, ...] = ()
         self._hint = ""
@@ -137,6 +138,10 @@ class Emitter:
         self.nodes.append(node)
         return list(node.outputs)
 
+    def reserve(self, names: Iterable[str]) -> None:
+        """Keep these names for :meth:`rename`: none is made up for another value."""
+        self._reserved.update(names)
+
     def rename(self, value: ir.Value, name: str) -> ir.Value:
         """Give a value the name that the outside knows it by; an input or constant is passed through Identity.
 
@@ -178,7 +183,7 @@ class Emitter:
 
     def _unique(self, name: str) -> str:
         candidate, count = name, 0
-        while candidate in self._names:
+        while candidate in self._names or candidate in self._reserved:
             count += 1
             candidate = f"{name}_{count}"
         self._names.add(candidate)
@@ -213,12 +218,12 @@ def _attribute(name: str, value: Attribute) -> ir.Attr:
 
 def _outer_values(attribute: ir.Attr) -> Iterator[ir.Value]:
     """Values that the subgraphs of an attribute read (their own included: harmless for the question asked)."""
-    graphs = []
+    graphs: list[ir.Graph] = []
     if attribute.type is ir.AttributeType.GRAPH:
         graphs = [attribute.as_graph()]
     elif attribute.type is ir.AttributeType.GRAPHS:
         graphs = list(attribute.as_graphs())
     for graph in graphs:
-        yield from graph.outputs
-        for node in ir.traversal.RecursiveGraphIterator(graph):
-            yield from (value for value in node.inputs if value is not None)
+        yield from graph.outputs  # which may be a value from outside, passed through
+        for node in graph:
+            yield from Emitter.reads(node)

@@ -70,6 +70,8 @@ class _Engine:
             operation = externals[name]
             dims = [extent or None for extent in operation.arguments["shape"]]
             self.values[name] = self.emitter.input(name, self._dtype(operation.dtype), dims)
+        computed = [op for op in self.graph.operations if op.name not in ("external", "variable")]
+        self.emitter.reserve(name for op in computed for name in op.outputs)
         for operation in self.graph.operations:
             if operation.name == "variable":
                 name = operation.outputs[0]
