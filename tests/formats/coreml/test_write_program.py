@@ -261,3 +261,17 @@ def test_names_that_the_builder_likes_too(precision: str) -> None:
         np.testing.assert_allclose(got[name], array, rtol=1e-5 if precision == "fp32" else 2e-2, atol=1e-2)
     outputs = [spec.name for layer in document.layers for spec in layer.outputs]
     assert len(outputs) == len(set(outputs))
+
+
+def test_cancelling_within_the_float16_pass() -> None:
+    calls: list[str] = []
+
+    def cancel(stage: str, share: float) -> None:
+        calls.append(stage)
+        if calls.count("optimising: float16") == 3:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        drafted(NETWORK, precision="fp16").finish(cancel)
+    assert calls[-1] == "optimising: float16"
+    assert operators_of(written(NETWORK))[0] == "conv"  # nothing is left behind

@@ -8,6 +8,7 @@ for a less exact product (``divide_to_multiply``), and all that our lowerings gi
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -142,6 +143,8 @@ class Lineage:
 
 
 Keeper = Callable[[tuple[str, ...]], bool]
+Step = Callable[[Callable[[], object]], object]
+"""One pass; it is given a function to call now and then, which raises to cancel it."""
 
 
 def run(program: Any, lineage: Lineage, keep_fp32: Keeper | None, progress: Progress) -> None:
@@ -152,28 +155,29 @@ def run(program: Any, lineage: Lineage, keep_fp32: Keeper | None, progress: Prog
         keep_fp32: tells of an operation's source layers whether it stays in float32; ``None`` leaves all as they are.
 
     Raises:
-        Cancelled: by the progress listener, between two passes.
+        Cancelled: by the progress listener, between two passes or within the one that rounds to float16.
     """
     function = program.functions["main"]
-    steps: list[tuple[str, Callable[[], object]]] = [_step(program, name) for name in _FUSIONS]
+    steps: list[tuple[str, Step]] = [_step(program, name) for name in _FUSIONS]
     if keep_fp32 is not None:
-        steps.append(("float16", lambda: _to_float16(program, lineage, keep_fp32)))
+        steps.append(("float16", lambda tick: _to_float16(program, lineage, keep_fp32, tick)))
         steps += [_step(program, name) for name in _AFTER_FLOAT16]
     steps += [_step(program, name) for name in _CLOSING]
     for count, (name, step) in enumerate(steps):
-        progress(f"optimising: {name}", count / len(steps))
-        step()
+        tick = functools.partial(progress, f"optimising: {name}", count / len(steps))
+        tick()
+        step(tick)
     program.validate()
     _detach_outputs(function)
     name_uniquely(function, lineage)
 
 
-def _step(program: Any, name: str) -> tuple[str, Callable[[], object]]:
+def _step(program: Any, name: str) -> tuple[str, Step]:
     registry = toolkit.submodule("converters.mil.mil.passes.pass_registry").PASS_REGISTRY
-    return name.partition("::")[2], lambda: registry[name](program)
+    return name.partition("::")[2], lambda tick: registry[name](program)
 
 
-def _to_float16(program: Any, lineage: Lineage, keep_fp32: Keeper) -> None:
+def _to_float16(program: Any, lineage: Lineage, keep_fp32: Keeper, tick: Callable[[], object]) -> None:
     function = program.functions["main"]
     name_uniquely(function, lineage)  # the pass remembers its casts by name
     layers = lineage.layers(function)
@@ -181,6 +185,7 @@ def _to_float16(program: Any, lineage: Lineage, keep_fp32: Keeper) -> None:
     quantization = toolkit.submodule("converters.mil.mil.passes.defs.quantization")
 
     def selected(operation: Any) -> bool:
+        tick()  # the pass takes its time over large weights, operation by operation
         return not keep_fp32(layers.get(operation, ()))
 
     quantization.FP16ComputePrecision(op_selector=selected)(program)
