@@ -60,6 +60,7 @@ docs: $(DEV) ## write the generated pages of docs/
 
 bench: $(DEV) ## measure import, conversion and comparison on the real models
 	$(PY) -m tests.benchmarks.bench
+	$(PY) -m tests.benchmarks.compare
 
 clean: ## remove what builds and tests leave behind (not the environment: delete $(VENV) for that)
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/artifacts

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 OPSET = 25
 """Default-domain opset of every hub graph: the newest that onnxruntime 1.32 runs, measured on onnx's own node tests.
 
-Four operators have no kernel at their newest version up to 25 (RoiAlign-22, RandomUniformLike-22 and with it Bernoulli,
-GlobalLpPool-22, Swish-24): such a model converts but does not run here. Above 25, QuantizeLinear and DequantizeLinear
-(28) have none either.
+A few operators have no kernel at their newest version up to 25 (RoiAlign, GlobalLpPool, Swish, and those that make
+random numbers): such a model converts but does not run here. Above 25, QuantizeLinear and DequantizeLinear (28) have
+none either.
 """
 
 IR_VERSION = 10

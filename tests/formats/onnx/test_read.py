@@ -152,6 +152,14 @@ BROKEN: dict[str, Callable[[], onnx.ModelProto]] = {
     "nodes out of order": lambda: model_of("g (float[1] x) => (float[1] y) { y = Neg(a)  a = Neg(x) }"),
     "a cycle": lambda: model_of("g (float[1] x) => (float[1] y) { a = Neg(b)  b = Neg(a)  y = Add(a, x) }"),
     "an output nobody makes": lambda: model_of("g (float[1] x) => (float[1] y) { z = Neg(x) }"),
+    "a branch that reads what nobody makes": lambda: model_of(
+        "g (float[1] x, bool c) => (float[1] y) { y = If (c) "
+        "<then_branch = a () => (p) { p = Neg(z) }, else_branch = b () => (q) { q = Neg(x) }> }"
+    ),
+    "a branch that hands out what it does not make": lambda: model_of(
+        "g (float[1] x, bool c) => (float[1] y) { z = Neg(x)  y = If (c) "
+        "<then_branch = a () => (z) { }, else_branch = b () => (q) { q = Neg(x) }> }"
+    ),
     "no graph": lambda: onnx.ModelProto(ir_version=8),
 }
 

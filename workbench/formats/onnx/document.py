@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -149,14 +149,17 @@ def _infer(graph: ir.Graph, opset: int) -> None:
 
 def _nested(node: ir.Node) -> Iterator[ir.Node]:
     """The nodes of a node's subgraphs, at any depth."""
+    for graph in subgraphs(node):
+        yield from ir.traversal.RecursiveGraphIterator(graph)
+
+
+def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs in a node's attributes (the branches of an If, the body of a Loop)."""
     for attribute in node.attributes.values():
-        graphs: Sequence[ir.Graph] = ()
         if attribute.type is ir.AttributeType.GRAPH:
-            graphs = [attribute.as_graph()]
+            yield attribute.as_graph()
         elif attribute.type is ir.AttributeType.GRAPHS:
-            graphs = list(attribute.as_graphs())
-        for graph in graphs:
-            yield from ir.traversal.RecursiveGraphIterator(graph)
+            yield from attribute.as_graphs()
 
 
 def _inline(model: ir.Model, where: str) -> None:

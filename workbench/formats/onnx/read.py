@@ -18,7 +18,7 @@ import onnx_ir as ir
 from workbench import limits
 from workbench.errors import ModelError
 from workbench.files import contained
-from workbench.formats.onnx.document import OnnxDocument
+from workbench.formats.onnx.document import OnnxDocument, subgraphs
 
 if TYPE_CHECKING:
     import onnx
@@ -234,11 +234,15 @@ def _set_base(model: ir.Model, folder: Path) -> None:
         ir.external_data.set_base_dir(graph, folder)
 
 
-def _check_graph(graph: ir.Graph, where: str) -> None:
-    """Every tensor is made once, before it is read."""
+def _check_graph(graph: ir.Graph, where: str, outside: frozenset[str | None] = frozenset(), depth: int = 0) -> None:
+    """Every tensor is made once, before it is read; subgraphs also see what was made outside before them."""
     limits.check("nodes", len(graph), f"{where} (nodes)")
-    made = {value.name for value in graph.inputs} | set(graph.initializers)
+    limits.check("nesting", depth, f"{where} (nested graphs)")
+    own = {value.name for value in graph.inputs} | set(graph.initializers)
+    made = own | outside
     for node in graph:
+        for inner in subgraphs(node):
+            _check_graph(inner, where, frozenset(made), depth + 1)
         for value in node.inputs:
             if value is not None and value.name and value.name not in made:
                 raise ModelError(
@@ -249,5 +253,5 @@ def _check_graph(graph: ir.Graph, where: str) -> None:
                 raise ModelError(f"{where}: the tensor {value.name!r} is made twice; names must be unique.")
             made.add(value.name)
     for value in graph.outputs:
-        if value.name not in made:
+        if value.name not in made or (value.name in outside and value.name not in own):
             raise ModelError(f"{where}: the output {value.name!r} is made by no node.")
