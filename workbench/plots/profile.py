@@ -145,6 +145,8 @@ def _crosses(axis: Axes, rows: Sequence[Row], colours: Theme) -> None:
 def _names(axis: Axes, rows: Sequence[Row], ranking: Sequence[Row], colours: Theme) -> None:
     place_of = {row.index: place for place, row in enumerate(rows)}
     culprits = [row for row in ranking if row.blame == "own" and row.index in place_of][:NAMED]
+    if culprits:  # names of the highest bars stand above the axes: the title makes room
+        axis.set_title(axis.get_title(), color=colours.text, fontsize=10, pad=26)
     for row in culprits:
         place = place_of[row.index]
         height = error_of(row.isolated) if row.isolated is not None else CEILING

@@ -77,4 +77,4 @@ def difference(detail: Detail, *, theme: str = "light") -> Figure:
 
 
 def _title(detail: Detail, what: str) -> str:
-    return f"{shorten(detail.title, 36)}: {what}" if detail.title else what
+    return f"{shorten(detail.title, 36)}\n{what}" if detail.title else what

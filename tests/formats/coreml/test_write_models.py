@@ -27,6 +27,7 @@ MORE = [
     ),
 ]
 
+
 def feeds_for(hub: Specialized) -> dict[str, Array]:
     rng = np.random.default_rng(1)
     feeds: dict[str, Array] = {}

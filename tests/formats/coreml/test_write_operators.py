@@ -476,5 +476,3 @@ def test_every_lowering_has_a_case() -> None:
     tested = {case.operator for case in CASES}
     elsewhere = {"Constant", "ConstantOfShape", "Range"}  # folded by the hub, or refused: test_write_refusals
     assert {entry.operator for entry in TABLE} - tested == elsewhere
-
-
