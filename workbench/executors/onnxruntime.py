@@ -13,7 +13,7 @@ from workbench.document import TensorSpec
 from workbench.errors import ExecutionError
 from workbench.executors.feeds import check_feeds
 from workbench.executors.fragment import Fragment, constant_tensor
-from workbench.hub import Emitter, spec_of
+from workbench.hub import needed_nodes, spec_of
 
 Array = np.ndarray[Any, Any]
 
@@ -111,16 +111,3 @@ class OnnxRuntimeExecutor:
 
     def __repr__(self) -> str:
         return f"OnnxRuntimeExecutor({self.subject}, {self.name!r})"
-
-
-def needed_nodes(graph: ir.Graph, values: Sequence[ir.Value]) -> list[ir.Node]:
-    """The nodes that the values depend on, in the graph's own order."""
-    live: set[ir.Node] = set()
-    pending = [value.producer() for value in values]
-    while pending:
-        node = pending.pop()
-        if node is None or node in live:
-            continue
-        live.add(node)
-        pending += [value.producer() for value in Emitter.reads(node)]
-    return [node for node in graph if node in live]

@@ -1,6 +1,6 @@
 """The hub: one ONNX graph, one opset, that every conversion between formats goes through."""
 
-from workbench.hub.emitter import Emitter
+from workbench.hub.emitter import Emitter, needed_nodes
 from workbench.hub.lower import Target, lower_graph
 from workbench.hub.node import HubNode
 from workbench.hub.opset import IR_VERSION, OPSET, runtime_opset, schema_of, since_version
@@ -22,6 +22,7 @@ __all__ = [
     "dtype_named",
     "layers_of",
     "lower_graph",
+    "needed_nodes",
     "open_dimensions",
     "runtime_opset",
     "schema_of",

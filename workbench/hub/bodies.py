@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from workbench.errors import ExecutionError, ModelError
-from workbench.hub.emitter import Emitter
+from workbench.hub.emitter import Emitter, needed_nodes
 from workbench.hub.opset import OPSET, schema_of
-from workbench.hub.specialize import Replay, Specialized, drop_dead
+from workbench.hub.specialize import Replay, Specialized
 from workbench.hub.stamps import layers_of
 from workbench.hub.values import dims_of, dtype_name
 
@@ -38,7 +38,7 @@ def expand_bodies(hub: Specialized, known: Callable[[ir.Node], bool]) -> Special
     for node in graph:
         _replay(node, replay, known)
     outputs = [replay.values[value] for value in graph.outputs]
-    drop_dead(emitter, outputs)
+    emitter.nodes = needed_nodes(emitter.nodes, outputs)
     outputs = [
         emitter.rename(value, original.name or "") if value.producer() is not None else value
         for value, original in zip(outputs, graph.outputs, strict=True)

@@ -190,6 +190,19 @@ class Emitter:
         return candidate
 
 
+def needed_nodes(nodes: Iterable[ir.Node], values: Iterable[ir.Value]) -> list[ir.Node]:
+    """Those of the nodes that the values depend on, in the same order."""
+    live: set[ir.Node] = set()
+    pending = [value.producer() for value in values]
+    while pending:
+        node = pending.pop()
+        if node is None or node in live:
+            continue
+        live.add(node)
+        pending += [value.producer() for value in Emitter.reads(node)]
+    return [node for node in nodes if node in live]
+
+
 def _without_trailing_none(inputs: Sequence[ir.Value | None]) -> list[ir.Value | None]:
     kept = list(inputs)
     while kept and kept[-1] is None:

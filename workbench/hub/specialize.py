@@ -18,7 +18,7 @@ from onnx_ir._cloner import Cloner
 
 from workbench.document import TensorSpec
 from workbench.errors import OptionError
-from workbench.hub.emitter import Emitter
+from workbench.hub.emitter import Emitter, needed_nodes
 from workbench.hub.stamps import layers_of
 from workbench.hub.values import constant_of, dims_of, dtype_name, spec_of
 
@@ -82,7 +82,7 @@ def specialize(model: ir.Model, shapes: Mapping[str, Sequence[int]] | None = Non
             replay.values[value] = emitter.input(value.name or "", dtype_name(value.dtype), shape)
     replay.graph(graph)
     outputs = [replay.values[value] for value in graph.outputs]
-    drop_dead(emitter, outputs)
+    emitter.nodes = needed_nodes(emitter.nodes, outputs)
     outputs = [
         emitter.rename(value, original.name or "") if value.producer() is not None else value
         for value, original in zip(outputs, graph.outputs, strict=True)
@@ -139,16 +139,3 @@ def _constant_tensor(node: ir.Node) -> ir.TensorProtocol:
         return ir.StringTensor(encoded, shape=ir.Shape([] if name == "value_string" else [len(items)]))
     kinds = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
     return ir.tensor(np.asarray(attribute.value, dtype=kinds[name]))
-
-
-def drop_dead(emitter: Emitter, outputs: Sequence[ir.Value]) -> None:
-    """Remove nodes that no output depends on."""
-    live: set[ir.Node] = set()
-    pending = [value.producer() for value in outputs]
-    while pending:
-        node = pending.pop()
-        if node is None or node in live:
-            continue
-        live.add(node)
-        pending += [value.producer() for value in emitter.reads(node)]
-    emitter.nodes = [node for node in emitter.nodes if node in live]
