@@ -51,6 +51,15 @@ def test_a_refused_model_exits_with_3_and_names_every_layer(tmp_path: Path, caps
     assert "refused" in capsys.readouterr().out
 
 
+def test_an_open_shape_is_refused_with_the_option_of_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["convert", DIGITS, str(tmp_path / "digits.nnef")]) == 3
+    message = capsys.readouterr().err
+    assert "float32[batch, 1, 8, 8] is not fixed" in message
+    assert "--shape NAME=" in message
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command(chosen)
     except ConversionError as error:
         print(f"refused: {error}", file=sys.stderr)
+        if any("shapes=" in refusal.way_out for refusal in error.refusals):
+            print("On the command line, shapes={'NAME': (1, 3)} is --shape NAME=1,3.", file=sys.stderr)
         return REFUSED
     except WorkbenchError as error:
         print(f"error: {error}", file=sys.stderr)
