@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.widgets.fakes import FakeModel
+from workbench import samples
 from workbench.errors import Cancelled, ConversionError, LimitError, ModelError, SaveError, WorkbenchError
 from workbench.session import Session, Upload, upload
 
@@ -138,9 +139,9 @@ def test_a_failed_open_keeps_what_was_there() -> None:
 
 @pytest.mark.parametrize("step", ["plan", "convert", "compare", "export"])
 def test_a_step_before_its_time_says_what_is_missing(step: str) -> None:
-    arguments: dict[str, dict[str, Any]] = {"plan": {"target": "nnef"}, "export": {"path": "x"}}
+    arguments = {"plan": ["nnef"], "export": ["x"]}
     with pytest.raises(WorkbenchError, match="first"):
-        getattr(make(), step)(**arguments.get(step, {}))
+        getattr(make(), step)(*arguments.get(step, []))
 
 
 def test_unknown_step() -> None:
@@ -153,7 +154,7 @@ def test_cancel_answers_at_once_and_drops_the_result(deaf: bool) -> None:
     gate = threading.Event()
     session = make(FakeModel(gate=gate, deaf=deaf))
     session.open("tiny.onnx")
-    task = session.start("convert", target="coreml")
+    task = session.start("convert", to="coreml")
     deadline = time.monotonic() + 5
     while task.stage != "lowering" and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -175,8 +176,8 @@ def test_the_newest_wins() -> None:
     gate = threading.Event()
     session = make(FakeModel(gate=gate, deaf=True))
     session.open("tiny.onnx")
-    first = session.start("convert", target="coreml")
-    second = session.start("convert", target="nnef")
+    first = session.start("convert", to="coreml")
+    second = session.start("convert", to="nnef")
     assert first.done
     assert first.cancelled
     gate.set()
@@ -319,3 +320,15 @@ def test_a_broken_zip_is_a_typed_error() -> None:
     data[35] ^= 0xFF
     with pytest.raises(ModelError, match="cannot be unpacked"):
         uploaded("a.zip", bytes(data)).finish()
+
+
+def test_the_operating_system_of_core_ml_is_an_option_beside_the_target() -> None:
+    """``target`` is the name of an option of Core ML, so no method may claim it for itself."""
+    session = Session(samples.digits())
+    shapes = {"image": (1, 1, 8, 8)}
+    assert session.plan("coreml", target="iOS16", shapes=shapes).ok
+    session.convert()
+    assert session.state.options == {"target": "iOS16", "shapes": shapes}
+    session.start("convert", to="coreml", target="iOS18", shapes=shapes).wait()
+    assert session.state.failure is None
+    assert "target='iOS18'" in session.code()

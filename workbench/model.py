@@ -106,13 +106,14 @@ class Model:
 
     # -- converting ---------------------------------------------------------------------------------------------
 
-    def plan(self, target: str, *, progress: Progress = silent, **options: Any) -> Plan:
+    def plan(self, target: str, /, *, progress: Progress = silent, **options: Any) -> Plan:
         """Say layer by layer what a conversion will do (exact, approximate, refused); nothing is written.
 
         Args:
             target: ``onnx``, ``nnef`` or ``coreml``.
             progress: told about the work; may raise ``Cancelled``.
-            options: of the target, see ``workbench.formats.<target>``; ``shapes={name: (…)}`` for all.
+            options: of the target, see ``workbench.formats.<target>``; ``shapes={name: (…)}`` for all. Core ML's include
+                the operating system, ``target="iOS17"``.
 
         Raises:
             OptionError: an unknown target or option, or a bad value.
@@ -120,7 +121,7 @@ class Model:
         """
         return self._draft(target, options, progress)[1]
 
-    def convert(self, target: str, *, progress: Progress = silent, **options: Any) -> Model:
+    def convert(self, target: str, /, *, progress: Progress = silent, **options: Any) -> Model:
         """Convert to another format; same arguments as :meth:`plan`.
 
         Raises:

@@ -101,7 +101,7 @@ def test_by_methods(tmp_path: Path) -> None:
     assert shown.code_view.blocks[0]["text"] == shown.session.code()
     tried = shown.code_view.blocks[1]["rows"]
     assert [row[0] for row in tried] == ["open", "plan", "convert", "compare", "export"]
-    assert tried[1][1:] == ["target='coreml', precision='fp16'", "5 layers: 5 exact"]
+    assert tried[1][1:] == ["to='coreml', precision='fp16'", "5 layers: 5 exact"]
     assert repr(shown) == "Workbench('tiny.onnx', export)"
 
 

@@ -126,21 +126,21 @@ class Session:
         """
         return self._now("open", source=source, name=name, uploaded=uploaded, **options)  # type: ignore[no-any-return]
 
-    def plan(self, target: str, **options: Any) -> Plan:
+    def plan(self, target: str, /, **options: Any) -> Plan:
         """Say layer by layer what a conversion would do.
 
         Raises:
             WorkbenchError: an option or a shape does not fit.
         """
-        return self._now("plan", target=target, **options)  # type: ignore[no-any-return]
+        return self._now("plan", to=target, **options)  # type: ignore[no-any-return]
 
-    def convert(self, target: str | None = None, **options: Any) -> Model:
+    def convert(self, target: str | None = None, /, **options: Any) -> Model:
         """Convert the model; without a target, as it was planned last.
 
         Raises:
             ConversionError: with all refusals.
         """
-        return self._now("convert", target=target, **options)  # type: ignore[no-any-return]
+        return self._now("convert", to=target, **options)  # type: ignore[no-any-return]
 
     def compare(self, **arguments: Any) -> Report:
         """Compare the converted model with its source; the arguments are those of :func:`workbench.compare`."""
@@ -287,30 +287,30 @@ class Session:
             raise WorkbenchError(f"{step}: there is no {field} yet; {way_out} first.")
         return value
 
-    def _plan(self, task: Task, target: str, **options: Any) -> Any:
+    def _plan(self, task: Task, to: str, **options: Any) -> Any:
         model = self._need("model", "plan", "open a model")
         task.progress("planning", 0.0)
-        plan = model.plan(target, progress=task.progress, **options)
-        return plan, {"plan": plan, "target": target, "options": options}, plan.summary()
+        plan = model.plan(to, progress=task.progress, **options)
+        return plan, {"plan": plan, "target": to, "options": options}, plan.summary()
 
-    def _convert(self, task: Task, target: str | None = None, **options: Any) -> Any:
+    def _convert(self, task: Task, to: str | None = None, **options: Any) -> Any:
         model = self._need("model", "convert", "open a model")
-        if target is None:
-            target = self._need("target", "convert", "plan for a target")
+        if to is None:
+            to = self._need("target", "convert", "plan for a target")
             options = {**self._state.options, **options}
-        converted = model.convert(target, progress=task.progress, **options)
+        converted = model.convert(to, progress=task.progress, **options)
         changes = {
-            "target": target,
+            "target": to,
             "options": options,
             "converted": converted,
-            "converted_to": target,
+            "converted_to": to,
             "converted_with": options,
             "report": None,
             "exported": None,
             "report_file": None,
         }
         plan = self._state.plan
-        if plan is not None and (plan.target_format != target or dict(self._state.options) != options):
+        if plan is not None and (plan.target_format != to or dict(self._state.options) != options):
             changes["plan"] = None  # it spoke of another conversion
         return converted, changes, f"{len(converted.layers)} layers"
 

@@ -103,11 +103,11 @@ class Convert(Panel):
         self.table.observe(lambda change: self._explain(change["new"]), names="selected")
         self.watch()
 
-    def plan(self, target: str, **options: Any) -> Plan:
+    def plan(self, target: str, /, **options: Any) -> Plan:
         """Plan now; raises what goes wrong. The controls follow."""
         return self.session.plan(target, **options)
 
-    def convert(self, target: str | None = None, **options: Any) -> object:
+    def convert(self, target: str | None = None, /, **options: Any) -> object:
         """Convert now; raises what goes wrong. The controls follow."""
         return self.session.convert(target, **options)
 
@@ -145,7 +145,7 @@ class Convert(Panel):
             self.verdict.put(alert(type(error).__name__, str(error)))
             show(self.table, False)  # it speaks of other sizes
             return
-        self.session.start(step, target=self.target.value, **options)
+        self.session.start(step, to=self.target.value, **options)
 
     # What the session says
 

@@ -87,12 +87,12 @@ class Workbench(Panel):
         """Open a model: a path or a live object."""
         return self._do(lambda: self.session.open(source, **options), "inspect")
 
-    def plan(self, target: str, **options: Any) -> Any:
+    def plan(self, target: str, /, **options: Any) -> Any:
         """Plan a conversion and show it; returns the plan."""
         self.go("convert")
         return self.session.plan(target, **options)
 
-    def convert(self, target: str | None = None, **options: Any) -> Workbench:
+    def convert(self, target: str | None = None, /, **options: Any) -> Workbench:
         """Convert; without a target, as it was planned last."""
         return self._do(lambda: self.session.convert(target, **options), "convert")
 
