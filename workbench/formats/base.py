@@ -6,7 +6,7 @@ import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, ClassVar, TypeVar
 
 from workbench.document import Document, Progress, TensorSpec
@@ -39,6 +39,12 @@ class Source:
     outputs: tuple[TensorSpec, ...]
     tensors: frozenset[str] = frozenset()
     """Every tensor that the source's own layers make: only these can be stood for by tensors of the target."""
+
+    def name_with(self, suffix: str) -> str:
+        """A display name for the converted model: the source's without its suffix, and the target's in its place."""
+        path = PurePath(self.name)
+        stem = path.stem if path.suffix and not path.suffix[1:].isdigit() else path.name  # "v1.5" has no suffix
+        return (stem.removesuffix(".nnef") or "model") + suffix
 
 
 class Draft(ABC):

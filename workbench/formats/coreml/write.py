@@ -96,7 +96,7 @@ class ProgramDraft(Draft):
             write_package(package, spec, blob if blob.exists() else None)
             shutil.rmtree(weights)
             progress("reading it back", 0.9)
-            document = CoreMLDocument(open_package(package), self._source.name, None)
+            document = CoreMLDocument(open_package(package), self._source.name_with(".mlpackage"), None)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

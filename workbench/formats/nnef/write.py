@@ -110,7 +110,7 @@ class NnefDraft(Draft):
             print_graph(flat), b"", sidecar.to_json(), lambda label: (variables[label], False), self._source.name
         )
         progress("writing NNEF", 1.0)
-        return NnefDocument(contents, f"{self._source.name.rsplit('.', 1)[0]}.nnef")
+        return NnefDocument(contents, self._source.name_with(".nnef"))
 
     def _outputs(self, graph: ir.Graph) -> list[Tensor]:
         """A tensor of its own for each output, in the type that the output has."""

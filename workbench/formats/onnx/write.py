@@ -28,9 +28,8 @@ class OnnxDraft(Draft):
         record = _provenance(model.graph, self._source, self._hub.folded)
         model.producer_name = "exchange-workbench"
         model.metadata_props[PROVENANCE] = record.to_json()
-        name = self._source.name.rsplit(".", 1)[0] + ".onnx"
         progress("writing ONNX", 1.0)
-        return OnnxDocument(model, name)
+        return OnnxDocument(model, self._source.name_with(".onnx"))
 
 
 def _provenance(graph: ir.Graph, source: Source, folded: tuple[str, ...]) -> Provenance:
