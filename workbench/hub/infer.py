@@ -64,6 +64,18 @@ def _check_split(node: ir.Node, where: str) -> None:
         raise ModelError(f"{where}: num_outputs is {count.as_int()} but the node has {len(node.outputs)} outputs.")
 
 
+def _check_window(node: ir.Node) -> None:
+    """A filter of another rank than the data, of which onnx's inference says nothing at all."""
+    data, filters = node.inputs[0], node.inputs[1]
+    if data is None or filters is None or data.shape is None or filters.shape is None:
+        return
+    if len(data.shape) != len(filters.shape) or len(data.shape) < 3:
+        raise ModelError(
+            f"onnx {node.op_type} {node.name!r}: its inputs do not fit together: the data is of rank "
+            f"{len(data.shape)}, the filter of rank {len(filters.shape)}."
+        )
+
+
 def infer_node(node: ir.Node, known: Mapping[ir.Value, np.ndarray[Any, Any]] | None = None, opset: int = OPSET) -> None:
     """Set type and shape of the node's outputs from those of its inputs, as far as they follow.
 
@@ -81,6 +93,8 @@ def infer_node(node: ir.Node, known: Mapping[ir.Value, np.ndarray[Any, Any]] | N
     schema = schema_of(node.op_type, node.domain, opset)
     if schema is None or any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in _plain(node)):
         return
+    if node.op_type in ("Conv", "ConvTranspose") and not node.domain:
+        _check_window(node)
     types: dict[str, onnx.TypeProto] = {}
     data: dict[str, onnx.TensorProto] = {}
     proto = onnx.NodeProto(op_type=node.op_type, domain=node.domain, name=node.name or "")
@@ -103,7 +117,7 @@ def infer_node(node: ir.Node, known: Mapping[ir.Value, np.ndarray[Any, Any]] | N
         inferred = onnx.shape_inference.infer_node_outputs(
             schema, proto, types, data, opset_imports=_opset_imports(opset), ir_version=IR_VERSION
         )
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError) as error:
         label = f"onnx {node.op_type}-{schema.since_version} {node.name!r}"
         raise ModelError(f"{label}: its inputs do not fit together: {_first_line(error)}.") from error
     if node.op_type in _LIKE_THEIR_INPUT and not node.domain:

@@ -214,3 +214,69 @@ def test_saving_is_deterministic_and_keeps_the_numbers(tmp_path: Path) -> None:
     first, second = model.save(tmp_path / "a.onnx"), model.save(tmp_path / "b.onnx")
     assert first.read_bytes() == second.read_bytes()
     np.testing.assert_array_equal(wb.load(first).run({"image": images})["probabilities"], expected)
+
+
+def tampered(change: Callable[[onnx.TensorProto], None]) -> onnx.ModelProto:
+    proto = model_of("g (float[2, 3] x) => (float[2, 3] y) { y = Add(x, w) }")
+    proto.graph.initializer.append(numpy_helper.from_array(np.ones((2, 3), np.float32), "w"))
+    change(proto.graph.initializer[0])
+    return proto
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: t.dims.append(4), r"float\[2, 3, 4\], which takes 96 bytes, but 24 are stored"),
+        (lambda t: setattr(t, "raw_data", t.raw_data[:-1]), "24 bytes, but 23 are stored"),
+        (lambda t: setattr(t, "raw_data", t.raw_data + b"four"), "24 bytes, but 28 are stored"),
+        (lambda t: t.ClearField("raw_data"), "6 elements, but 0 are stored"),
+        (lambda t: t.dims.__setitem__(0, -2), "impossible shape"),
+        (lambda t: t.dims.__setitem__(0, 1 << 40), "tensor_elements"),
+        (lambda t: setattr(t, "data_type", 0), "does not say its dtype"),
+        (lambda t: setattr(t, "data_type", 99), "unknown dtype 99"),
+        (lambda t: setattr(t, "data_type", TensorProto.STRING), "strings cannot be stored as bytes"),
+    ],
+)
+def test_a_tensor_that_does_not_hold_what_it_says_is_refused_at_once(
+    change: Callable[[onnx.TensorProto], None], says: str
+) -> None:
+    with pytest.raises(wb.errors.ModelError, match=says):
+        wb.load(tampered(change))
+
+
+@pytest.mark.parametrize("name", ["FLOAT", "DOUBLE", "INT64", "UINT64", "INT8", "BOOL", "FLOAT16", "INT4", "COMPLEX64"])
+def test_tensors_are_accepted_in_every_field_that_onnx_has_for_them(name: str) -> None:
+    proto = model_of("g (float[3] x) => (float[3] y) { y = Relu(x) }")
+    tensor = helper.make_tensor("w", getattr(TensorProto, name), [3], [1, 0, 1])
+    proto.graph.initializer.append(tensor)
+    assert wb.load(proto).inputs[0].name == "x"
+
+
+def test_a_negative_size_is_a_dynamic_dimension() -> None:
+    proto = model_of("g (float[2, 3] x) => (float[2, 3] y) { y = Relu(x) }")
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+    model = wb.load(proto)
+    assert model.inputs[0].shape == (None, 3)
+    assert model.run({"x": np.ones((5, 3), np.float32)})["y"].shape == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("node", "weight"),
+    [
+        ("Gemm(x, w)", np.ones((3, 3), np.uint8)),
+        ("Conv(x, w)", np.ones(32, np.float32)),
+        ("Conv(x, w)", np.ones((1, 1, 2, 2), np.float32)),
+    ],
+)
+def test_inputs_that_do_not_fit_their_operator_are_named_when_planned(node: str, weight: np.ndarray) -> None:
+    proto = model_of(f"g (float[1, 1, 3] x) => (float[1, 1, 3] y) {{ y = {node} }}")
+    proto.graph.initializer.append(numpy_helper.from_array(weight, "w"))
+    with pytest.raises(wb.errors.ModelError, match=f"{node[:4]}.*do not fit together"):
+        wb.load(proto).plan("nnef")
+
+
+def test_an_attribute_without_a_type_is_refused_at_once() -> None:
+    proto = model_of("g (float[2, 3] x) => (float[2, 3] y) { y = Softmax <axis = 1> (x) }")
+    proto.graph.node[0].attribute[0].ClearField("type")
+    with pytest.raises(wb.errors.ModelError, match="'axis' has no type"):
+        wb.load(proto)

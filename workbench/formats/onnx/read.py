@@ -19,6 +19,7 @@ from workbench import limits
 from workbench.errors import ModelError
 from workbench.files import contained
 from workbench.formats.onnx.document import OnnxDocument, subgraphs
+from workbench.formats.onnx.tensors import check_tensor
 
 if TYPE_CHECKING:
     import onnx
@@ -112,10 +113,11 @@ def _document(proto: onnx.ModelProto, path: Path | None) -> OnnxDocument:
     if not proto.HasField("graph"):
         raise ModelError(f"{where}: the file holds no graph; it is empty, truncated or no ONNX model.")
     _check_text(proto, where)
-    _check_external(proto, path, where)
+    _check_tensors(proto, path, where)
     try:
         with _quiet():
             model = ir.from_proto(proto)
+        _open_negative(model)
         if path is not None:
             _set_base(model, path.parent.resolve())
     except ModelError:
@@ -125,6 +127,14 @@ def _document(proto: onnx.ModelProto, path: Path | None) -> OnnxDocument:
     _check_graph(model.graph, where)
     name = path.name if path is not None else (proto.graph.name or "onnx model")
     return OnnxDocument(model, name, path)
+
+
+def _open_negative(model: ir.Model) -> None:
+    """Sizes of -1, which some exporters write for a dynamic dimension: unknown, as for onnxruntime."""
+    for graph in model.graphs():
+        for value in (*graph.inputs, *(value for node in graph for value in node.outputs)):
+            if value.shape is not None and any(isinstance(dim, int) and dim < 0 for dim in value.shape):
+                value.shape = ir.Shape([None if isinstance(dim, int) and dim < 0 else dim for dim in value.shape])
 
 
 def _root(error: BaseException) -> str:
@@ -148,7 +158,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _check_text(proto: onnx.ModelProto, where: str) -> None:
-    """Names are UTF-8 (protobuf hands out bytes where they are not), opset versions are plausible."""
+    """Names are UTF-8 (protobuf hands out bytes where not), attributes have name and type, opsets are plausible."""
     for entry in proto.opset_import:
         if not isinstance(entry.domain, str) or not 0 < entry.version < 1 << 31:
             raise ModelError(f"{where}: {entry.domain!r} is imported at the impossible opset version {entry.version}.")
@@ -156,13 +166,22 @@ def _check_text(proto: onnx.ModelProto, where: str) -> None:
         bad = next((text for text in _texts(body) if not isinstance(text, str)), None)
         if bad is not None:
             raise ModelError(f"{where}: the name {bad!r} is not UTF-8; the file is damaged.")
+        for node in body.node:
+            for attribute in node.attribute:
+                if not attribute.name or (not attribute.type and not attribute.ref_attr_name):
+                    raise ModelError(
+                        f"{where}: {node.op_type} {node.name!r}: the attribute {attribute.name!r} has no "
+                        f"{'type' if attribute.name else 'name'}; the file is damaged, or older than IR version 2."
+                    )
 
 
-def _check_external(proto: onnx.ModelProto, path: Path | None, where: str) -> None:
+def _check_tensors(proto: onnx.ModelProto, path: Path | None, where: str) -> None:
+    """Every tensor holds what its header says, and external data lies inside the model's folder."""
     import onnx
 
     for tensor in _tensors(proto):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            check_tensor(tensor, where)
             continue
         if path is None:
             raise ModelError(f"{where}: the tensor {tensor.name!r} lies in a file; load the model by its path.")
@@ -180,6 +199,7 @@ def _check_external(proto: onnx.ModelProto, path: Path | None, where: str) -> No
                 f"{where}: tensor {tensor.name!r} is said to lie at bytes {offset} to {offset + length} of "
                 f"{entries.get('location')!r}, which has {size}; the data file is truncated or of another model."
             )
+        check_tensor(tensor, where, stored=length, open_end="length" not in entries)
 
 
 def _bodies(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
@@ -206,9 +226,12 @@ def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
             sparse += body.sparse_initializer
         for node in body.node:
             for attribute in node.attribute:
-                yield attribute.t
+                if attribute.HasField("t"):
+                    yield attribute.t
                 yield from attribute.tensors
-                sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
+                sparse += attribute.sparse_tensors
+                if attribute.HasField("sparse_tensor"):
+                    sparse.append(attribute.sparse_tensor)
         for tensor in sparse:
             yield tensor.values
             yield tensor.indices
