@@ -212,6 +212,7 @@ MOVES = [
     Case("slice", "Slice", (X, ints(0, 1), ints(2, 3), ints(1, 2))),
     Case("slice_negative", "Slice", (X, ints(-3), ints(-1), ints(-1))),
     Case("slice_beyond", "Slice", (X, ints(1), ints(np.iinfo(np.int64).max), ints(2))),
+    Case("slice_one_with_a_huge_step", "Slice", (X, ints(1), ints(9), ints(1), ints(np.iinfo(np.int64).max))),
     Case("slice_step", "Slice", (f(3, 9), ints(1), ints(9), ints(1), ints(3))),
     Case("slice_backwards", "Slice", (f(3, 9), ints(-1), ints(np.iinfo(np.int64).min), ints(1), ints(-2))),
     Case("slice_backwards_part", "Slice", (f(3, 9), ints(7), ints(2), ints(1), ints(-2))),

@@ -140,6 +140,8 @@ def sliced(t: ProgramTarget, x: Var, picks: Sequence[range]) -> Var:
     """
     if _whole(picks, x.shape):
         return x
+    # the step over a single element says nothing, and may be larger than 32 bits
+    picks = [pick if len(pick) > 1 else range(pick.start, pick.start + 1) for pick in picks]
     begin = [pick.start for pick in picks]
     last = [pick[-1] for pick in picks]
     end = [position + (1 if pick.step > 0 else -1) for position, pick in zip(last, picks, strict=True)]

@@ -88,6 +88,8 @@ class ProgramTarget:
         try:
             with self._builder.scope(*scopes):
                 return function(**arguments)
+        except OverflowError as error:
+            raise Refused(f"an argument of {operator} is beyond 32 bits, which is all that Core ML has") from error
         except (ValueError, TypeError, IndexError, AssertionError, NotImplementedError, AttributeError) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise Refused(f"coremltools does not accept {operator}: {lines[0] if lines else error!r}") from error
