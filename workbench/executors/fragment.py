@@ -262,12 +262,14 @@ def type_of(array: Array) -> onnx.TypeProto:
 def _opsets(nodes: Sequence[ir.Node]) -> dict[str, int]:
     from workbench.hub import runtime_opset
 
-    domains = {node.domain for node in nodes}
+    operators = {(node.domain, node.op_type) for node in nodes}
     for node in nodes:
         for attribute in node.attributes.values():
             if attribute.type is ir.AttributeType.GRAPH:
-                domains |= {inner.domain for inner in ir.traversal.RecursiveGraphIterator(attribute.as_graph())}
-    return {"": runtime_opset(), **{domain: 1 for domain in sorted(domains) if domain}}
+                inner = ir.traversal.RecursiveGraphIterator(attribute.as_graph())
+                operators |= {(each.domain, each.op_type) for each in inner}
+    standard = runtime_opset(operator for domain, operator in operators if not domain)
+    return {"": standard, **{domain: 1 for domain in sorted({domain for domain, _ in operators}) if domain}}
 
 
 def _session(
@@ -291,7 +293,13 @@ def _session(
     if external:
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in external.values()]
         options.add_external_initializers(list(external), values)
+    data, providers = model.SerializeToString(), ["CPUExecutionProvider"]
     with translated():
-        return onnxruntime.InferenceSession(
-            model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
-        )
+        try:
+            return onnxruntime.InferenceSession(data, sess_options=options, providers=providers)
+        except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:
+            if not optimise:
+                raise
+        # Versions of onnxruntime fuse nodes into ones that they have no kernel for (1.23: transposed integer MatMul).
+        options.graph_optimization_level = level.ORT_DISABLE_ALL
+        return onnxruntime.InferenceSession(data, sess_options=options, providers=providers)

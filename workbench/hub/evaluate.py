@@ -89,7 +89,10 @@ def _with_onnxruntime(node: ir.Node, inputs: Sequence[Array | None]) -> list[Arr
         [value for value in values if value is not None],
         [value for value in outputs if value.name],
         nodes=[copy],
-        opset_imports={"": runtime_opset(), **({node.domain: 1} if node.domain else {})},
+        opset_imports={
+            "": runtime_opset(() if node.domain else (node.op_type,)),
+            **({node.domain: 1} if node.domain else {}),
+        },
         name="node",
     )
     proto = ir.to_proto(ir.Model(graph, ir_version=IR_VERSION))
