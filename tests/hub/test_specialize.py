@@ -9,6 +9,7 @@ import pytest
 from onnx import parser
 
 from tests.real_models import ONNX, RealModel
+from tests.runtime import serialized
 from workbench.errors import ModelError, OptionError
 from workbench.formats.onnx import FORMAT
 from workbench.hub import Emitter, layers_of, specialize
@@ -21,7 +22,7 @@ def hub_of(text: str) -> ir.Model:
 def run(model: ir.Model, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString(), sess_options=options)
+    session = onnxruntime.InferenceSession(serialized(ir.to_proto(model)), sess_options=options)
     return session.run(None, {value.name: feeds[value.name] for value in session.get_inputs()})
 
 

@@ -19,6 +19,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.runtime import serialized
 from workbench.errors import ModelError, WorkbenchError
 from workbench.hub.infer import check_node
 from workbench.hub.opset import OPSET
@@ -42,7 +43,7 @@ def run(model: onnx.ModelProto, feeds: dict[str, Array]) -> list[Any]:
     options.log_severity_level = 4
     # What is compared is the meaning of the nodes, not what the optimiser makes of them.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(serialized(model), options, providers=["CPUExecutionProvider"])
     outputs: list[Any] = session.run(None, feeds)
     return outputs
 

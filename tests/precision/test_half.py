@@ -7,6 +7,7 @@ import onnx_ir as ir
 import onnxruntime
 from onnx import parser
 
+from tests.runtime import serialized
 from workbench.formats.onnx import FORMAT
 from workbench.hub import layers_of
 from workbench.precision import round_to_half, with_half_precision
@@ -19,7 +20,7 @@ def hub_of(text: str) -> ir.Model:
 def run(model: ir.Model, **feeds: np.ndarray) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString(), sess_options=options)
+    session = onnxruntime.InferenceSession(serialized(ir.to_proto(model)), sess_options=options)
     return session.run(None, feeds)[0]
 
 

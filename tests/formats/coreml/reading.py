@@ -17,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime
 
+from tests.runtime import serialized
 from workbench.formats.coreml import toolkit
 from workbench.formats.coreml.package import write_package
 from workbench.formats.coreml.read import CoreMLDocument, read
@@ -124,9 +125,7 @@ def run(document: CoreMLDocument, feeds: Mapping[str, Array], optimize: bool = F
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     proto = ir.to_proto(document.hub())
     feeds = {name: array.astype(_outside(array.dtype)) for name, array in feeds.items()}
-    session = onnxruntime.InferenceSession(
-        proto.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(serialized(proto), sess_options=options, providers=["CPUExecutionProvider"])
     found: list[Array] = session.run(None, dict(feeds))
     return found
 

@@ -16,6 +16,7 @@ import onnx_ir as ir
 import onnxruntime
 from onnx.reference import ReferenceEvaluator
 
+from tests.runtime import serialized
 from workbench.document import Document, silent
 from workbench.formats.base import Draft, Source
 from workbench.formats.coreml import toolkit
@@ -116,7 +117,7 @@ def run(model: ir.Model | onnx.ModelProto, feeds: Mapping[str, Array]) -> dict[s
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(serialized(proto), options, providers=["CPUExecutionProvider"])
     wanted = {value.name for value in session.get_inputs()}
     results = session.run(None, {name: array for name, array in feeds.items() if name in wanted})
     return {value.name: result for value, result in zip(session.get_outputs(), results, strict=True)}
