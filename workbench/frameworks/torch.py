@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import warnings
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from workbench.document import Document
 from workbench.errors import ModelError, OptionError
@@ -20,7 +23,8 @@ def read(module: Any, options: Mapping[str, Any]) -> Document:
 
     Args:
         module: the live module; it is exported in evaluation mode and left in the mode it was in.
-        options: ``example_inputs`` (a tuple of tensors, needed), ``input_names`` and ``output_names`` (sequences).
+        options: ``example_inputs`` (a tensor or a tuple of them, needed), ``input_names`` (else the inputs are
+            called as the parameters of ``forward``) and ``output_names`` (sequences).
 
     Raises:
         OptionError: an unknown option, or no ``example_inputs``.
@@ -35,6 +39,7 @@ def read(module: Any, options: Mapping[str, Any]) -> Document:
         raise OptionError("a PyTorch module needs example_inputs=(tensor, …): its export follows one run.")
     inputs = options["example_inputs"]
     arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+    _check(options, arguments)
     buffer = io.BytesIO()
     training = module.training
     try:
@@ -44,7 +49,7 @@ def read(module: Any, options: Mapping[str, Any]) -> Document:
                 module.eval(),
                 arguments,
                 buffer,  # type: ignore[arg-type]  # the exporter writes to handles too
-                input_names=options.get("input_names"),
+                input_names=options.get("input_names") or _parameters(module, arguments),
                 output_names=options.get("output_names"),
                 dynamo=False,
             )
@@ -58,3 +63,27 @@ def read(module: Any, options: Mapping[str, Any]) -> Document:
     proto = onnx.ModelProto.FromString(buffer.getvalue())
     proto.graph.name = type(module).__name__
     return read_proto(proto)
+
+
+def _check(options: Mapping[str, Any], arguments: tuple[Any, ...]) -> None:
+    """What the exporter would take apart, or report in the words of its native code."""
+    for name in ("input_names", "output_names"):
+        given = options.get(name) or ()
+        if isinstance(given, str) or not all(isinstance(entry, str) for entry in given):
+            raise OptionError(f"{name} is a sequence of names, not {given!r}.")
+    for index, argument in enumerate(arguments):
+        if isinstance(argument, np.ndarray):
+            raise OptionError(f"example_inputs[{index}] is a numpy array; pass torch.from_numpy(array).")
+        if isinstance(argument, dict) or (isinstance(argument, list) and options["example_inputs"] is argument):
+            raise OptionError("example_inputs is a tensor, or a tuple of the arguments in the order of forward.")
+
+
+def _parameters(module: Any, arguments: tuple[Any, ...]) -> list[str] | None:
+    """Names of the parameters of ``forward`` that the arguments are for; ``None`` where it is not one tensor each."""
+    import torch
+
+    found = inspect.signature(module.forward).parameters.values()
+    names = [entry.name for entry in found if entry.kind in (entry.POSITIONAL_ONLY, entry.POSITIONAL_OR_KEYWORD)]
+    if len(names) < len(arguments) or not all(isinstance(argument, torch.Tensor) for argument in arguments):
+        return None
+    return names[: len(arguments)]
