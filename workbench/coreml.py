@@ -42,7 +42,13 @@ def enable_predict() -> Predict:
 
 
 class Predict:
-    """The switch that :func:`enable_predict` has put on; :meth:`disable` or the end of a ``with`` block puts it off."""
+    """The switch that :func:`enable_predict` has put on; :meth:`disable` puts it off.
+
+    The end of a ``with`` block puts it off only if this switch was what put it on, so blocks may be nested.
+    """
+
+    def __init__(self) -> None:
+        self._switched = False
 
     def enable(self) -> None:
         """Put the substitute in place; nothing happens if it is there already."""
@@ -50,6 +56,7 @@ class Predict:
         with _LOCK:
             if module._MLModelProxy is not None and module._MLModelProxy is not _Proxy:
                 raise ExecutionError("coremltools has Apple's own predictor on this system; use that one.")
+            self._switched = self._switched or module._MLModelProxy is None
             module._MLModelProxy = _Proxy
 
     def disable(self) -> None:
@@ -58,6 +65,7 @@ class Predict:
         with _LOCK:
             if module._MLModelProxy is _Proxy:
                 module._MLModelProxy = None
+            self._switched = False
 
     def __enter__(self) -> Predict:
         return self
@@ -65,7 +73,8 @@ class Predict:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.disable()
+        if self._switched:
+            self.disable()
 
     def __repr__(self) -> str:
         return "Predict()"
@@ -92,12 +101,18 @@ class _Proxy:
         if state is not None:
             raise ExecutionError("stateful prediction is not available off Apple in this version of the workbench.")
         dtypes = {spec.name: spec.dtype for spec in self._model.inputs}
-        return self._model.run(  # Apple's runtime casts what it is given to the declared type, so it is done here too
-            {name: np.asarray(value, dtype=dtypes.get(name)) for name, value in data.items()}
-        )
+        return self._model.run({name: _declared(name, value, dtypes.get(name)) for name, value in data.items()})
 
     def batchPredict(self, data: Sequence[Feeds]) -> list[dict[str, Any]]:
         return [self.predict(feeds) for feeds in data]
 
     def newState(self) -> object:
         raise ExecutionError("stateful prediction is not available off Apple in this version of the workbench.")
+
+
+def _declared(name: str, value: Any, dtype: str | None) -> np.ndarray[Any, Any]:
+    """The value in the declared dtype: Apple's runtime casts what it is given, so it is done here too."""
+    try:
+        return np.asarray(value, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise ExecutionError(f"the feed {name!r} is no array of {dtype}: {error}.") from error
