@@ -88,6 +88,8 @@ def format_of(source: Path | object) -> Format:
     if isinstance(source, Path):
         if not source.exists():
             raise ModelError(f"{source}: no such file or folder.")
+        if not (source.is_file() or source.is_dir()):
+            raise ModelError(f"{source}: a pipe or a device, which may never end; give a file or a folder.")
         for candidate in all_formats().values():
             if candidate.claims(source):
                 return candidate

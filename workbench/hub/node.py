@@ -131,7 +131,11 @@ class HubNode:
     def attr_string(self, name: str, *default: None) -> str | None:
         """A string attribute; its default is the schema's. Pass ``None`` to be told that it is absent."""
         attribute = self._take(name, required=not default)
-        return None if attribute is None else attribute.as_string()
+        if attribute is None:
+            return None
+        if not isinstance(attribute.value, str):  # onnx-ir hands out bytes that are not UTF-8 as they are
+            raise Refused(f"the attribute {name!r} is {attribute.value!r}, which is no text")
+        return attribute.as_string()
 
     def attr_strings(self, name: str) -> tuple[str, ...] | None:
         """A list of strings; ``None`` if absent and without a default."""

@@ -17,8 +17,9 @@ import onnx_ir as ir
 from onnx_ir._cloner import Cloner
 
 from workbench.document import TensorSpec
-from workbench.errors import OptionError
+from workbench.errors import ModelError, OptionError
 from workbench.hub.emitter import Emitter, needed_nodes
+from workbench.hub.infer import check_node
 from workbench.hub.stamps import layers_of
 from workbench.hub.values import constant_of, dims_of, dtype_name, spec_of
 
@@ -81,6 +82,9 @@ def specialize(model: ir.Model, shapes: Mapping[str, Sequence[int]] | None = Non
             shape = shapes.get(value.name or "", dims_of(value))
             replay.values[value] = emitter.input(value.name or "", dtype_name(value.dtype), shape)
     replay.graph(graph)
+    for value in graph.outputs:
+        if value not in replay.values:
+            raise ModelError(f"the output {value.name!r} is an input that is no tensor; it cannot be converted.")
     outputs = [replay.values[value] for value in graph.outputs]
     emitter.nodes = needed_nodes(emitter.nodes, outputs)
     outputs = [
@@ -112,6 +116,7 @@ class Replay:
         if node.op_type == "If" and not node.domain:
             condition = constant_of(self.values.get(node.inputs[0])) if node.inputs[0] is not None else None
             if condition is not None and condition.size == 1:
+                check_node(node)
                 branch = node.attributes["then_branch" if condition.item() else "else_branch"].as_graph()
                 return self._inline(node, branch)
         if node.op_type == "Constant" and not node.domain:
@@ -120,6 +125,10 @@ class Replay:
         self.values.update(zip(node.outputs, self.emitter.add(cloner.clone_node(node)), strict=True))
 
     def _inline(self, node: ir.Node, branch: ir.Graph) -> None:
+        if len(branch.outputs) != len(node.outputs):
+            raise ModelError(
+                f"onnx If {node.name!r}: it has {len(node.outputs)} outputs, its branch makes {len(branch.outputs)}."
+            )
         self.graph(branch)
         self.values.update(zip(node.outputs, (self.values[value] for value in branch.outputs), strict=True))
 
@@ -130,6 +139,9 @@ class Replay:
 
 def _constant_tensor(node: ir.Node) -> ir.TensorProtocol:
     """The value of a Constant node (https://onnx.ai/onnx/operators/onnx__Constant.html)."""
+    check_node(node)
+    if len(node.attributes) != 1:
+        raise ModelError(f"onnx Constant {node.name!r}: it has {len(node.attributes)} values; it takes exactly one.")
     name, attribute = next(iter(node.attributes.items()))
     if name == "value":
         return attribute.as_tensor()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -280,3 +281,57 @@ def test_an_attribute_without_a_type_is_refused_at_once() -> None:
     proto.graph.node[0].attribute[0].ClearField("type")
     with pytest.raises(wb.errors.ModelError, match="'axis' has no type"):
         wb.load(proto)
+
+
+def test_a_function_that_contradicts_itself_is_refused_at_once() -> None:
+    text = """<ir_version: 10, opset_import: ["" : 17, "mine" : 1]>
+        g (float[2] x) => (float[2] y) { y = mine.twice(x) }
+        <domain: "mine", opset_import: ["" : 17]> twice (v) => (r) { r = Add(v, v) }"""
+    proto = parser.parse_model(text)
+    proto.functions[0].node[0].input[1] = "nowhere"
+    with pytest.raises(wb.errors.ModelError, match="'nowhere', which nothing before it makes"):
+        wb.load(proto)
+
+
+CHOICE = """g (float[2] x) => (float[2] y) { c = Constant <value_ints = [1]> ()  d = Cast <to = 9> (c)
+    y = If (d) <then_branch = t () => (float[2] p) { p = Neg(x) },
+        else_branch = e () => (float[2] q) { q = Exp(x) }> }"""
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda g: g.node[2].attribute.pop(0), "then_branch"),
+        (
+            lambda g: g.node[2].attribute[0].g.output.add().CopyFrom(g.node[2].attribute[0].g.output[0]),
+            "its branch makes",
+        ),
+        (lambda g: g.node[0].attribute.pop(0), "0 values"),
+        (lambda g: g.node[2].attribute[0].ClearField("g"), "is empty"),
+    ],
+)
+def test_a_branch_or_constant_that_is_not_what_it_should_be_is_named(
+    change: Callable[[onnx.GraphProto], object], says: str
+) -> None:
+    proto = model_of(CHOICE)
+    assert wb.load(proto).plan("nnef").ok
+    change(proto.graph)
+    with pytest.raises(wb.errors.ModelError, match=says):
+        wb.load(proto).plan("nnef")
+
+
+def test_an_attribute_that_is_no_text_is_a_refusal() -> None:
+    proto = model_of(
+        'g (float[1, 1, 4] x) => (float[1, 1, 4] y) { y = MaxPool <kernel_shape = [1], auto_pad = "VALID"> (x) }'
+    )
+    next(entry for entry in proto.graph.node[0].attribute if entry.name == "auto_pad").s = b"V\xc9LID"
+    plan = wb.load(proto).plan("nnef")
+    assert "no text" in plan.refusals[0].cause
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+@pytest.mark.parametrize("suffix", [".onnx", ".mlmodel", ".nnef.tgz"])
+def test_a_pipe_is_refused_and_not_waited_for(suffix: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / f"model{suffix}")
+    with pytest.raises(wb.errors.ModelError, match="a pipe or a device"):
+        wb.load(tmp_path / f"model{suffix}")

@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Literal
 
 import onnx_ir as ir
 
@@ -23,6 +23,10 @@ from workbench.formats.onnx.tensors import check_tensor
 
 if TYPE_CHECKING:
     import onnx
+
+
+_HOLDERS: dict[int, Literal["t", "g", "sparse_tensor"]] = {4: "t", 5: "g", 11: "sparse_tensor"}
+"""AttributeProto.type → the field that a message of that type is in (onnx.proto)."""
 
 
 def looks_like_onnx(path: Path) -> bool:
@@ -124,6 +128,8 @@ def _document(proto: onnx.ModelProto, path: Path | None) -> OnnxDocument:
         raise
     except Exception as error:  # onnx-ir reports malformed protos by many classes
         raise ModelError(f"{where}: malformed ONNX model: {_root(error)}.") from error
+    for function in model.functions.values():
+        _check_graph(function.graph, where)
     _check_graph(model.graph, where)
     name = path.name if path is not None else (proto.graph.name or "onnx model")
     return OnnxDocument(model, name, path)
@@ -172,6 +178,12 @@ def _check_text(proto: onnx.ModelProto, where: str) -> None:
                     raise ModelError(
                         f"{where}: {node.op_type} {node.name!r}: the attribute {attribute.name!r} has no "
                         f"{'type' if attribute.name else 'name'}; the file is damaged, or older than IR version 2."
+                    )
+                held = _HOLDERS.get(attribute.type)
+                if held is not None and not attribute.ref_attr_name and not attribute.HasField(held):
+                    raise ModelError(
+                        f"{where}: {node.op_type} {node.name!r}: the attribute {attribute.name!r} is empty; "
+                        "the file is damaged."
                     )
 
 

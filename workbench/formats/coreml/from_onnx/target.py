@@ -140,6 +140,8 @@ class ProgramTarget:
             return self.op("squeeze", x=self.reshape(var, (1,)))
         if not var.shape:  # reshape takes no scalar
             return self.reshape(self.op("expand_dims", x=var, axes=[0]), sizes)
+        if max(sizes) > np.iinfo(np.int32).max:
+            raise Refused(f"the size {max(sizes):,} is beyond 32 bits, which is all that Core ML has")
         return self.op("reshape", x=var, shape=np.asarray(sizes, dtype=np.int32))
 
     def transpose(self, var: Var, perm: Sequence[int]) -> Var:
