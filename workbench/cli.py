@@ -27,11 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command(chosen)
     except ConversionError as error:
         print(f"refused: {error}", file=sys.stderr)
-        if any("shapes=" in refusal.way_out for refusal in error.refusals):
-            print("On the command line, shapes={'NAME': (1, 3)} is --shape NAME=1,3.", file=sys.stderr)
+        _translate(str(error))
         return REFUSED
     except WorkbenchError as error:
         print(f"error: {error}", file=sys.stderr)
+        _translate(str(error))
         return UNUSABLE
     except BrokenPipeError:  # the reader of our output has seen enough (`workbench inspect m.onnx | head`)
         sys.stderr.close()
@@ -39,6 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing was left half-written", file=sys.stderr)
         return 130
+
+
+def _translate(message: str) -> None:
+    """Messages name the keyword of the Python call; say what it is here."""
+    if "shapes={" in message:
+        print("On the command line, shapes={'NAME': (1, 3)} is --shape NAME=1,3.", file=sys.stderr)
+    if "overwrite=True" in message:
+        print("On the command line, overwrite=True is --overwrite.", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -190,6 +198,8 @@ def _plan(chosen: argparse.Namespace) -> int:
 
     plan = load(chosen.source).plan(chosen.to, **_options(chosen))
     print(plan)
+    if not plan.ok:
+        _translate(str(plan))
     return DONE if plan.ok else REFUSED
 
 

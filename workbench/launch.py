@@ -36,7 +36,12 @@ def lab(source: str | None = None, *, browser: bool = True, port: int | None = N
     here = Path.cwd()
     root = here if notebook.is_relative_to(here) else notebook.parent
     opened = notebook.relative_to(root).as_posix()
-    return subprocess.run([*command(root, opened, browser=browser, port=port), str(notebook)], check=False).returncode
+    server = subprocess.Popen([*command(root, opened, browser=browser, port=port), str(notebook)])
+    while True:
+        try:
+            return server.wait()
+        except KeyboardInterrupt:
+            continue  # the server got it too; it asks whether to shut down, and decides
 
 
 def command(root: Path, opened: str, *, browser: bool, port: int | None) -> list[str]:
