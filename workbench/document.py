@@ -97,6 +97,7 @@ class Provenance:
         tensors: own tensor → the source tensor with the same values.
         inputs: own input → the source's input; likewise ``outputs``. Order is that of the own interface.
         folded: source layers that became constants.
+        approximate: source layer → the bound within which the conversion says what it says; exact layers are not in it.
     """
 
     source_format: str
@@ -106,6 +107,7 @@ class Provenance:
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
     folded: tuple[str, ...] = ()
+    approximate: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """A deterministic text form, kept inside the written model."""
@@ -121,6 +123,7 @@ class Provenance:
                 "inputs": {name: _spec_to_json(spec) for name, spec in self.inputs.items()},
                 "outputs": {name: _spec_to_json(spec) for name, spec in self.outputs.items()},
                 "folded": list(self.folded),
+                "approximate": dict(self.approximate),
             },
             ensure_ascii=True,
             separators=(",", ":"),
@@ -138,10 +141,12 @@ class Provenance:
                 tensors={
                     str(name): TensorLink(str(source), None if perm is None else tuple(map(int, perm)))
                     for name, (source, perm) in data["tensors"].items()
+                    if perm is None or sorted(perm) == list(range(len(perm)))  # a record may lie
                 },
                 inputs={str(name): _spec_from_json(spec) for name, spec in data["inputs"].items()},
                 outputs={str(name): _spec_from_json(spec) for name, spec in data["outputs"].items()},
                 folded=tuple(map(str, data["folded"])),
+                approximate={str(name): str(bound) for name, bound in data.get("approximate", {}).items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None

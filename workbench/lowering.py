@@ -8,7 +8,7 @@ for the node's outputs. It raises :class:`Refused` where the target cannot say e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -101,3 +101,18 @@ def worst(outcomes: Sequence[Outcome]) -> Outcome:
     """The outcome that decides for a layer made of several nodes (refused before approximate before exact)."""
     order = [Verdict.EXACT, Verdict.APPROXIMATE, Verdict.REFUSED]
     return max(outcomes, key=lambda outcome: order.index(outcome.verdict))
+
+
+def approximations(outcomes: Iterable[Outcome]) -> dict[str, str]:
+    """Source layer → the bound of its approximation, for the record of a conversion; exact layers are not in it."""
+    bounds: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        if outcome.verdict is Verdict.APPROXIMATE:
+            for layer in outcome.layers:
+                bounds.setdefault(layer, []).append(outcome.note)
+    return {layer: join_bounds(notes) for layer, notes in bounds.items()}
+
+
+def join_bounds(bounds: Iterable[str]) -> str:
+    """Several bounds, each of which may be several, as one text that says each of them once."""
+    return "; ".join(dict.fromkeys(part for bound in bounds if bound for part in bound.split("; ")))

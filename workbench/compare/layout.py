@@ -59,7 +59,9 @@ def in_place_of(pair: Pair, reference: Any, dtype: np.dtype[Any] | None, dims: S
         shape = _sizes(dims, x.shape)
         found = None if shape is None else x.reshape(shape)
     else:
-        permuted = None if dims is None else [dims[axis] for axis in pair.target_perm]
+        permuted = (
+            None if dims is None or len(dims) != len(pair.target_perm) else [dims[axis] for axis in pair.target_perm]
+        )
         shape = _sizes(permuted, x.shape)
         if shape is None or len(shape) != len(pair.target_perm):
             return None

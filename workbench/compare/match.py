@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import onnx_ir as ir
 from workbench.compare.metrics import measure
 from workbench.document import Provenance, TensorLink
 from workbench.hub import dims_of, dtype_name
+from workbench.lowering import join_bounds
 
 if TYPE_CHECKING:
     from workbench.model import Model
@@ -53,6 +54,7 @@ class Matching:
         layers: target layer → the reference layers that it stands for, as far as it is recorded.
         folded: reference layers that became constants in the target.
         relation: how it is known, for people.
+        approximate: reference layer → the bound that a conversion between the two has declared for it.
     """
 
     pairs: tuple[Pair, ...]
@@ -61,6 +63,7 @@ class Matching:
     layers: Mapping[str, tuple[str, ...]]
     folded: frozenset[str]
     relation: str
+    approximate: Mapping[str, str] = field(default_factory=dict)
 
 
 def match(reference: Model, target: Model) -> Matching:
@@ -95,6 +98,7 @@ def _forward(reference: Model, target: Model) -> Matching | None:
         layers=made.layers,
         folded=made.folded,
         relation="the target was converted from the reference",
+        approximate=made.approximate,
     )
 
 
@@ -120,6 +124,7 @@ def _backward(reference: Model, target: Model) -> Matching | None:
         layers=layers,
         folded=(),
         relation="the reference was converted from the target",
+        approximate=_own_bounds(made),
     )
 
 
@@ -154,8 +159,21 @@ def _siblings(reference: Model, target: Model) -> Matching | None:
     ]
     perms = {own: link.perm for own, link in second.tensors.items() if link.perm is not None}
     relation = f"both were converted from the {first.source_format} model {first.source_name!r}"
-    found = _converted(pairs, inputs, perms, reference, target, layers=layers, folded=(), relation=relation)
+    bounds = _own_bounds(first, second)
+    found = _converted(
+        pairs, inputs, perms, reference, target, layers=layers, folded=(), relation=relation, approximate=bounds
+    )
     return found if found.pairs else None
+
+
+def _own_bounds(made: Provenance, *others: Provenance) -> dict[str, str]:
+    """Own layer → the bounds declared for the source layers it stands for: here, and in other records of that source."""
+    records = (made, *others)
+    found = {
+        own: join_bounds(record.approximate.get(source, "") for source in sources for record in records)
+        for own, sources in made.layers.items()
+    }
+    return {own: bounds for own, bounds in found.items() if bounds}
 
 
 def _links(made: Provenance, model: Model) -> dict[str, TensorLink]:
@@ -189,11 +207,12 @@ def _converted(
     layers: Mapping[str, tuple[str, ...]],
     folded: tuple[str, ...],
     relation: str,
+    approximate: Mapping[str, str],
 ) -> Matching:
     first, second = values_of(reference.graph), values_of(target.graph)
     kept = {pair.target: pair for pair in pairs if _computed(pair, first, second)}
     input_perms = {own: perms[own] for _, own in inputs if own in perms}
-    return Matching(tuple(kept.values()), tuple(inputs), input_perms, layers, frozenset(folded), relation)
+    return Matching(tuple(kept.values()), tuple(inputs), input_perms, layers, frozenset(folded), relation, approximate)
 
 
 def _computed(pair: Pair, first: Mapping[str, ir.Value], second: Mapping[str, ir.Value]) -> bool:

@@ -38,7 +38,7 @@ def fragment(report: Report) -> str:
     shown = chosen[:SHOWN]
     cells = "".join(
         f"<tr><td>{escape(row.layer)}</td><td>{escape(row.operator)}</td><td>{escape(_status(row))}</td>"
-        f"<td>{_rough(row.accumulated)}</td><td>{_rough(row.isolated)}</td><td>{escape(row.reason)}</td></tr>"
+        f"<td>{_rough(row.accumulated)}</td><td>{_rough(row.isolated)}</td><td>{escape(row.remark)}</td></tr>"
         for row in shown
     )
     head = "".join(f"<th>{name}</th>" for name in ("layer", "operator", "status", "relative L2", "isolated", "reason"))
@@ -50,7 +50,8 @@ def fragment(report: Report) -> str:
     rest = report.count("ok") - sum(row.status == "ok" for row in chosen)
     ok = f"<p>{rest} inner tensors are ok</p>" if rest else ""
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>" if shown else ""
-    return f"<p>{escape(repr(report))}</p><p>{escape(_made_by(report))}</p>{table}{more}{ok}"
+    declared = "".join(f"<p>declared approximate: {escape(text)}</p>" for text in report.approximations)
+    return f"<p>{escape(repr(report))}</p><p>{escape(_made_by(report))}</p>{declared}{table}{more}{ok}"
 
 
 def page(report: Report) -> str:
@@ -63,9 +64,10 @@ def page(report: Report) -> str:
         ("matched by", report.relation),
         ("inputs", f"{report.feeds}, {report.samples} sample{'s' if report.samples != 1 else ''}"),
     ]
+    facts += [("declared approximate", text) for text in report.approximations]
     first = report.first_failing
     if first is not None:
-        facts.append(("look first at", f"{first.operator} {first.layer}: {first.reason}"))
+        facts.append(("look first at", f"{first.operator} {first.layer}: {first.remark}"))
     listing = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in facts)
     title = f"{report.reference.name} → {report.target.name}"
     return (
@@ -141,7 +143,7 @@ def _line(row: Row) -> str:
         + "".join(f"<td>{escape(text)}</td>" for text in texts)
         + f'<td class="{kind}">{escape(_status(row))}</td>'
         + "".join(f'<td class="n">{text}</td>' for text in numbers)
-        + f"<td>{escape(row.reason)}</td></tr>"
+        + f"<td>{escape(row.remark)}</td></tr>"
     )
 
 
@@ -175,7 +177,7 @@ def _profile(rows: Iterable[Row]) -> str:
     for place, row in enumerate(measured):
         x = _LEFT + step * (place + 0.5)
         colour = f"var(--{row.blame or ('own' if row.status == 'failing' else 'ok')})"
-        title = f"<title>{escape(f'{row.index} {row.operator} {row.layer}: {_status(row)} {row.reason}')}</title>"
+        title = f"<title>{escape(f'{row.index} {row.operator} {row.layer}: {_status(row)} {row.remark}')}</title>"
         if row.isolated is not None:
             top = y(row.isolated.relative_l2)
             parts.append(

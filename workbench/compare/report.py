@@ -87,6 +87,12 @@ class Report:
         return tuple(row for row in self.rows if row.output)
 
     @property
+    def approximations(self) -> tuple[str, ...]:
+        """What the conversion has declared not to be exact: ``3 tensors: erf within 5e-7 absolute``."""
+        counts = Counter(row.approximate for row in self.rows if row.approximate)
+        return tuple(f"{count} tensor{'s' if count != 1 else ''}: {bound}" for bound, count in counts.most_common())
+
+    @property
     def executors(self) -> tuple[str, str]:
         """What made the reference's tensors, and what the target's."""
         return self.reference.executor, self.target.executor
@@ -188,10 +194,11 @@ class Report:
             f"  target: {self.target.format}, run by {self.target.executor}"
             + (f" ({self.target.precision})" if self.target.precision else ""),
         ]
+        lines += [f"  declared approximate: {text}" for text in self.approximations]
         lines += [f"  output {row.tensor!r}: {describe(row)}" for row in self.outputs]
         first = self.first_failing
         if first is not None:
-            lines.append(f"  look first at {first.operator} {first.layer!r}: {first.reason}")
+            lines.append(f"  look first at {first.operator} {first.layer!r}: {first.remark}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

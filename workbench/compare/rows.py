@@ -16,6 +16,7 @@ from workbench.compare.tolerance import Allowance, Tolerance, judge
 from workbench.document import Layer
 from workbench.hub import Emitter, dims_of, dtype_name, layers_of
 from workbench.hub.evaluate import RANDOM
+from workbench.lowering import join_bounds
 
 if TYPE_CHECKING:
     from workbench.model import Model
@@ -45,6 +46,7 @@ class Row:
         accumulated: the difference when both models run from the same inputs.
         isolated: the difference when the target's layer is fed the reference's tensors.
         allowance: what it was measured against.
+        approximate: the bound that the conversion has declared for the layers that make it; ``""`` where it is exact.
     """
 
     index: int
@@ -63,11 +65,19 @@ class Row:
     accumulated: Metrics | None = None
     isolated: Metrics | None = None
     allowance: Allowance | None = None
+    approximate: str = ""
 
     @property
     def layer(self) -> str:
         """The layers in one text; the tensor where there are none."""
         return ", ".join(self.layers) or self.tensor
+
+    @property
+    def remark(self) -> str:
+        """Why it is not ok, and what the conversion has declared about it beforehand."""
+        declared = f"declared approximate: {self.approximate}" if self.approximate else ""
+        joint = ", but " if self.status == "failing" else "; "
+        return joint.join(filter(None, (self.reason, declared)))
 
 
 def make_rows(
@@ -147,6 +157,7 @@ class _RowMaker:
             accumulated=metrics[0],
             isolated=metrics[1],
             allowance=allowance,
+            approximate=self._declared(pair.reference, layers),
         )
 
     def unmatched(self, index: int, value: ir.Value, layer: Layer) -> Row:
@@ -174,7 +185,14 @@ class _RowMaker:
             status="unmatched",
             reason=reason,
             output=value.name in self.outputs,
+            approximate=self.matching.approximate.get(layer.name, ""),
         )
+
+    def _declared(self, tensor: str, layers: tuple[str, ...]) -> str:
+        """The declared bounds of the layers that are compared in this row."""
+        nodes, _ = self.engine.reference.region(tensor, self.paired_references)
+        names = dict.fromkeys((*layers, *(name for node in nodes for name in layers_of(node))))
+        return join_bounds(self.matching.approximate.get(name, "") for name in names)
 
     def _together(self, tensor: str, layers: tuple[str, ...]) -> str:
         """A remark on the layers above that have no counterpart of their own: any of them may be the culprit."""

@@ -33,6 +33,7 @@ _PLAIN = (
     "blame",
     "reason",
     "output",
+    "approximate",
 )
 COLUMNS = [*_PLAIN, *_FIGURES, *(f"isolated_{name}" for name in _FIGURES)]
 """Columns of :meth:`Report.to_frame`: accumulated figures under their own names, isolated ones with a prefix."""
@@ -117,6 +118,7 @@ def _row(data: Mapping[str, Any]) -> Row:
         values[name] = tuple(map(str, values[name]))
     for name in ("tensor", "target_tensor", "operator", "dtype", "reason", "evidence"):
         values[name] = str(values[name])
+    values["approximate"] = str(values.get("approximate", ""))  # older reports do not have it
     values["index"] = int(values["index"])
     values["shape"] = None if values["shape"] is None else tuple(map(int, values["shape"]))
     for name in ("accumulated", "isolated"):

@@ -157,10 +157,11 @@ def verdict_of(report: Report) -> list[dict[str, Any]]:
     if not report.ok:
         first = report.first_failing
         sentence = (
-            "The converted model differs." if first is None else f"{first.operator} {first.layer!r}: {first.reason}"
+            "The converted model differs." if first is None else f"{first.operator} {first.layer!r}: {first.remark}"
         )
     made = f"Reference run by {report.executors[0]}, converted model by {report.executors[1]}; {report.feeds}."
-    return [badges(*counts), text(sentence, "ok" if report.ok else "bad"), text(made, "neutral")]
+    declared = [text(f"Declared approximate: {bound}.", "warn") for bound in report.approximations]
+    return [badges(*counts), text(sentence, "ok" if report.ok else "bad"), *declared, text(made, "neutral")]
 
 
 def _cells(found: Row) -> tuple[Any, ...]:

@@ -29,7 +29,7 @@ def about(found: Row) -> list[Block]:
             ("tensor", f"{known}: {found.dtype}[{shape}]"),
             ("converted by", ", ".join(found.target_layers) or "—"),
         ),
-        text(f"{found.status}: {found.reason}" if found.reason else found.status, tone),
+        text(f"{found.status}: {found.remark}" if found.remark else found.status, tone),
     ]
 
 

@@ -23,7 +23,7 @@ from workbench.formats.coreml.package import open_package, write_package
 from workbench.formats.coreml.read import PROVENANCE, CoreMLDocument
 from workbench.hub import OPSET, Specialized, layers_of, lower_graph, spec_of
 from workbench.hub.bodies import expand_bodies
-from workbench.lowering import Outcome
+from workbench.lowering import Outcome, approximations
 from workbench.plan import Verdict
 
 _FLOAT16 = "computed in float16: relative 2⁻¹¹ for each operation, infinite beyond ±65504"
@@ -143,6 +143,7 @@ class ProgramDraft(Draft):
             inputs=_source_specs(self._target.input_names, self._source.inputs),
             outputs=_source_specs(self._target.output_names, self._source.outputs),
             folded=self._hub.folded,
+            approximate=approximations(self.outcomes),
         )
 
     def _hub_values(self) -> list[TensorSpec]:

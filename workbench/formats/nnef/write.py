@@ -18,7 +18,7 @@ from workbench.formats.nnef.printer import print_graph
 from workbench.formats.nnef.read import assemble
 from workbench.hub import OPSET, Specialized, dtype_name, lower_graph, spec_of
 from workbench.hub.bodies import expand_bodies
-from workbench.lowering import Outcome, Refused
+from workbench.lowering import Outcome, Refused, approximations
 
 _MAX_RANK = 8
 _FLOATS = ("float16", "float32", "float64")
@@ -152,6 +152,7 @@ class NnefDraft(Draft):
                 if value.name in specs
             },
             folded=self._hub.folded,
+            approximate=approximations(self.outcomes),
         )
 
 
