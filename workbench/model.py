@@ -112,8 +112,8 @@ class Model:
         Args:
             target: ``onnx``, ``nnef`` or ``coreml``.
             progress: told about the work; may raise ``Cancelled``.
-            options: of the target, see ``workbench.formats.<target>``; ``shapes={name: (…)}`` for all. Core ML's include
-                the operating system, ``target="iOS17"``.
+            options: of the target, see ``workbench.formats.<target>``; ``shapes={name: (…)}`` for all.
+                Core ML's include the operating system, ``target="iOS17"``.
 
         Raises:
             OptionError: an unknown target or option, or a bad value.
