@@ -15,6 +15,7 @@ from tests.compare.support import build, chain, converted, same_names, source
 from workbench.compare import Tolerance, compare, engine
 from workbench.errors import Cancelled, ExecutionError, OptionError
 from workbench.hub import Emitter
+from workbench.model import Model
 
 FLOAT16 = ir.DataType.FLOAT16.value
 FLOAT = ir.DataType.FLOAT.value
@@ -530,3 +531,56 @@ def test_a_model_that_cannot_run_is_named() -> None:
     reference, hub = source(build(emit)), build(emit)
     with pytest.raises(ExecutionError, match=r"onnx model 'net', Reshape 'Reshape'"):
         compare(reference, converted(hub, reference, same_names(hub)), feeds={"x": np.zeros(4, np.float32)})
+
+
+def _held_twice(*, fault: float, read_elsewhere: bool) -> ir.Model:
+    """Tanh of x, held in ``inner`` and, a factor later, in ``outer``; another output may read ``inner``."""
+
+    def make(emitter: Emitter) -> list[ir.Value]:
+        x = emitter.input("x", "float32", [3])
+        inner = emitter.rename(emitter.op("Tanh", x), "inner")
+        outer = emitter.rename(emitter.op("Mul", inner, emitter.const(np.float32(fault))), "outer")
+        negative = emitter.rename(emitter.op("Neg", inner if read_elsewhere else outer), "negative")
+        return [outer, negative]
+
+    return build(make)
+
+
+def _held_once() -> Model:
+    def make(emitter: Emitter) -> list[ir.Value]:
+        with emitter.layer(["tanh"]):
+            y = emitter.rename(emitter.op("Tanh", emitter.input("x", "float32", [3])), "y")
+        with emitter.layer(["neg"]):
+            return [y, emitter.rename(emitter.op("Neg", y), "n")]
+
+    return source(build(make))
+
+
+@pytest.mark.parametrize("read_elsewhere", [False, True])
+def test_a_tensor_that_the_target_holds_twice_has_one_row_at_the_interface(read_elsewhere: bool) -> None:
+    reference = _held_once()
+    links = {"inner": "y", "outer": "y", "negative": "n"}
+    report = compare(reference, converted(_held_twice(fault=1, read_elsewhere=read_elsewhere), reference, links))
+    assert report.ok
+    assert [(row.tensor, row.target_tensor, row.output) for row in report.rows] == [
+        ("y", "outer", True),
+        ("n", "negative", True),
+    ]
+    wrong = compare(reference, converted(_held_twice(fault=1.1, read_elsewhere=read_elsewhere), reference, links))
+    assert [(row.tensor, row.status, row.blame) for row in wrong.rows if row.tensor == "y"] == [("y", "failing", "own")]
+    assert [row.status for row in wrong.rows] == ["failing", "ok" if read_elsewhere else "failing"]
+
+
+def test_of_two_holders_the_wrong_one_is_shown() -> None:
+    def make(emitter: Emitter) -> list[ir.Value]:
+        x = emitter.input("x", "float32", [3])
+        right = emitter.rename(emitter.op("Tanh", x), "right")
+        wrong = emitter.rename(emitter.op("Sin", x), "wrong")
+        return [right, emitter.rename(emitter.op("Neg", wrong), "negative")]
+
+    reference = _held_once()
+    report = compare(reference, converted(build(make), reference, {"right": "y", "wrong": "y", "negative": "n"}))
+    assert [(row.tensor, row.target_tensor, row.status, row.output) for row in report.rows] == [
+        ("y", "wrong", "failing", True),
+        ("n", "negative", "failing", True),
+    ]

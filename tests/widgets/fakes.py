@@ -82,6 +82,7 @@ class FakeReport:
 
     executors = ("onnxruntime", "Core ML translated")
     feeds = "random, seed 0"
+    approximations = ()
 
     def __init__(self, model: FakeModel, failing: tuple[int, ...] = ()) -> None:
         self.rows = tuple(self._row(i, layer, i in failing) for i, layer in enumerate(model.layers))
@@ -103,6 +104,7 @@ class FakeReport:
             dtype="float32",
             status="failing" if failing else "ok",
             reason="makes an error: relative L2" if failing else "",
+            remark="makes an error: relative L2" if failing else "",
             accumulated=error,
             isolated=error if index % 2 else None,
             allowance=SimpleNamespace(accumulated=1e-4, isolated=2e-5),

@@ -167,7 +167,7 @@ def _siblings(reference: Model, target: Model) -> Matching | None:
 
 
 def _own_bounds(made: Provenance, *others: Provenance) -> dict[str, str]:
-    """Own layer → the bounds declared for the source layers it stands for: here, and in other records of that source."""
+    """Own layer → the bounds declared, here and in other records of that source, for the layers that it stands for."""
     records = (made, *others)
     found = {
         own: join_bounds(record.approximate.get(source, "") for source in sources for record in records)
@@ -212,7 +212,43 @@ def _converted(
     first, second = values_of(reference.graph), values_of(target.graph)
     kept = {pair.target: pair for pair in pairs if _computed(pair, first, second)}
     input_perms = {own: perms[own] for _, own in inputs if own in perms}
-    return Matching(tuple(kept.values()), tuple(inputs), input_perms, layers, frozenset(folded), relation, approximate)
+    return Matching(
+        _without_forerunners(kept, second), tuple(inputs), input_perms, layers, frozenset(folded), relation, approximate
+    )
+
+
+def _without_forerunners(pairs: Mapping[str, Pair], values: Mapping[str, ir.Value]) -> tuple[Pair, ...]:
+    """One pair where a target holds a tensor twice in a row: the later one, which is nearer to the interface.
+
+    A float16 program computes an output in float16 and casts it; both have the values of the source's output.
+    """
+    holders: dict[str, set[str]] = {}
+    for pair in pairs.values():
+        holders.setdefault(pair.reference, set()).add(pair.target)
+    return tuple(
+        pair
+        for pair in pairs.values()
+        if not _leads_only_to(holders[pair.reference] - {pair.target}, values[pair.target], pairs)
+    )
+
+
+def _leads_only_to(names: set[str], value: ir.Value, paired: Mapping[str, Pair]) -> bool:
+    """Whether all that is computed from the value goes through the named tensors, and through no other paired one."""
+    found, pending, seen = False, [value] if names else [], {value}
+    while pending:
+        current = pending.pop()
+        if current.is_graph_output():
+            return False
+        for node in current.consumers():
+            for output in node.outputs:
+                if output.name in names:
+                    found = True
+                elif output.name in paired:
+                    return False
+                elif output not in seen:
+                    seen.add(output)
+                    pending.append(output)
+    return found
 
 
 def _computed(pair: Pair, first: Mapping[str, ir.Value], second: Mapping[str, ir.Value]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import onnx_ir as ir
@@ -97,11 +97,19 @@ def make_rows(
     variable = _variable(reference.graph.graph)
     named = {spec.name: layer for layer in reference.layers for spec in layer.outputs}
     for name, value in values_of(reference.graph).items():
-        for item in by_reference.get(name, ()):
-            rows.append(maker.measured(len(rows), item, named.get(name)))
+        if name in by_reference:
+            rows.append(_as_one([maker.measured(len(rows), item, named.get(name)) for item in by_reference[name]]))
         if name not in by_reference and name in named and name in variable and is_computed(value):
             rows.append(maker.unmatched(len(rows), value, named[name]))
     return tuple(rows)
+
+
+def _as_one(rows: list[Row]) -> Row:
+    """The row of a tensor that the target holds several times: the one that speaks against it, else its output's."""
+    order = ("ok", "unmatched", "skipped", "failing")
+    chosen = max(rows, key=lambda row: (order.index(row.status), row.blame == "own", row.output))
+    layers = dict.fromkeys(name for row in rows for name in row.target_layers)
+    return replace(chosen, target_layers=tuple(layers), output=any(row.output for row in rows))
 
 
 def _variable(graph: ir.Graph) -> set[str]:
