@@ -98,8 +98,8 @@ class Outcome:
 
 
 def worst(outcomes: Sequence[Outcome]) -> Outcome:
-    """The outcome that decides for a layer made of several nodes (refused before approximate before exact)."""
-    order = [Verdict.EXACT, Verdict.APPROXIMATE, Verdict.REFUSED]
+    """The outcome that decides for a layer made of several nodes: refused, undecided, approximate, exact."""
+    order = [Verdict.EXACT, Verdict.APPROXIMATE, Verdict.UNDECIDED, Verdict.REFUSED]
     return max(outcomes, key=lambda outcome: order.index(outcome.verdict))
 
 

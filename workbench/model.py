@@ -109,6 +109,8 @@ class Model:
     def plan(self, target: str, /, *, progress: Progress = silent, **options: Any) -> Plan:
         """Say layer by layer what a conversion will do (exact, approximate, refused); nothing is written.
 
+        While sizes that the target needs are open, layers are refused or undecided.
+
         Args:
             target: ``onnx``, ``nnef`` or ``coreml``.
             progress: told about the work; may raise ``Cancelled``.
@@ -151,7 +153,8 @@ class Model:
             unset = open_dimensions(hub, shapes)
             if unset:
                 refusals = [_dynamic(self.format, target, spec) for spec in unset]
-                return None, self._plan(target, options, (), refusals)
+                rows = _rows(self.layers, wanted.foresee(hub.graph), ())
+                return None, self._plan(target, options, rows, refusals)
         specialized = specialize(hub, shapes) if wanted.static_shapes or shapes else Specialized(hub, ())
         tensors = frozenset(spec.name for layer in self.layers for spec in layer.outputs)
         inputs = tuple(_with_shape(spec, shapes.get(spec.name)) for spec in self.inputs)
@@ -319,7 +322,9 @@ def _refused_rows(layers: Sequence[Layer], refusals: Sequence[Refusal]) -> list[
     for layer in layers:
         refusal = by_layer.pop(layer.name, None)
         if refusal is None:
-            rows.append(PlanRow(layer.name, layer.operator, Verdict.EXACT, "read; the target was not asked yet"))
+            rows.append(
+                PlanRow(layer.name, layer.operator, Verdict.UNDECIDED, "the target is asked once all can be read")
+            )
         else:
             rows.append(PlanRow(layer.name, layer.operator, Verdict.REFUSED, refusal.cause, refusal.way_out))
     rows += [

@@ -19,6 +19,8 @@ class Verdict(str, Enum):
 
     EXACT = "exact"
     APPROXIMATE = "approximate"
+    UNDECIDED = "undecided"
+    """Nothing stands against the layer so far, but what it becomes depends on something that is not known yet."""
     REFUSED = "refused"
 
     def __str__(self) -> str:
@@ -29,7 +31,8 @@ class Verdict(str, Enum):
 class PlanRow:
     """One source layer in a plan.
 
-    ``note`` is the cause of a refusal, the bound of an approximation, or a remark (``folded into a constant``);
+    ``note`` is the cause of a refusal, the bound of an approximation, what an undecided layer waits for, or a remark
+    (``folded into a constant``);
     ``way_out`` is what the user can do about a refusal.
     """
 
@@ -56,7 +59,7 @@ class Plan:
     @property
     def ok(self) -> bool:
         """Whether the conversion will go through."""
-        return not self.general and all(row.verdict is not Verdict.REFUSED for row in self.rows)
+        return not self.general and not self.count(Verdict.REFUSED) and not self.count(Verdict.UNDECIDED)
 
     def __bool__(self) -> bool:
         return self.ok
@@ -91,32 +94,36 @@ class Plan:
         )
 
     def summary(self) -> str:
-        """``95 layers: 90 exact, 3 approximate, 2 refused``."""
+        """``95 layers: 90 exact, 3 approximate, 2 refused``; or ``93 undecided, 2 refused``."""
         counts = ", ".join(f"{self.count(verdict)} {verdict}" for verdict in Verdict if self.count(verdict))
         parts = [f"{len(self.rows)} layers: {counts}"] if self.rows else []
         if self.general:
             parts.append(f"{len(self.general)} input or output refused")
-        if not self.rows:
-            parts.append("the layers were not looked at")
-        return "; ".join(parts)
+        return "; ".join(parts) or "no layers"
 
     def __repr__(self) -> str:
         return f"Plan({self.subject!r}, {self.source_format} → {self.target_format}, {self.summary()})"
 
     def __str__(self) -> str:
+        """All layers but the undecided, of which there is nothing to say yet but their number."""
         lines = [repr(self), *(f"  {refusal}" for refusal in self.general)]
         lines += [
             f"  {row.verdict!s:12}{row.operator:24}{row.layer}" + (f"  ({row.note})" if row.note else "")
             for row in self.rows
+            if row.verdict is not Verdict.UNDECIDED
         ]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        shown = [row for row in self.rows if row.verdict is not Verdict.EXACT] or list(self.rows[:20])
+        quiet = (Verdict.EXACT, Verdict.UNDECIDED)
+        shown = [row for row in self.rows if row.verdict not in quiet] or list(self.rows[:20])
+        kinds = " or ".join(str(verdict) for verdict in quiet if self.count(verdict))
         head = f"<p>{html.escape(repr(self))}</p>"
         general = "".join(f"<p>{html.escape(str(refusal))}</p>" for refusal in self.general)
         return f"{head}{general}{_table(shown)}" + (
-            f"<p>… and {len(self.rows) - len(shown)} more layers, all exact</p>" if len(shown) < len(self.rows) else ""
+            f"<p>… and {len(self.rows) - len(shown)} more layers, all {kinds}</p>"
+            if len(shown) < len(self.rows)
+            else ""
         )
 
 

@@ -7,12 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePath
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from workbench.document import Document, Progress, TensorSpec
 from workbench.errors import OptionError, Refusal
 from workbench.hub import Specialized
 from workbench.lowering import Outcome, Table
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 AnyOptions = TypeVar("AnyOptions", bound="Options")
 
@@ -100,6 +103,11 @@ class Format(ABC):
     def tables(self) -> Mapping[str, Table[Any]]:
         """The lowering tables of the format by a title for people; the hub's own format has none."""
         return {}
+
+    def foresee(self, graph: ir.Graph) -> Sequence[Outcome]:
+        """What can be said of the nodes of a hub graph that is not specialised yet; a format that needs fixed shapes
+        says it for each node, the others are never asked."""
+        return ()
 
     @abstractmethod
     def draft(self, hub: Specialized, source: Source, options: Any, progress: Progress) -> Draft:

@@ -1,7 +1,7 @@
 """The hub: one ONNX graph, one opset, that every conversion between formats goes through."""
 
 from workbench.hub.emitter import Emitter, needed_nodes
-from workbench.hub.lower import Target, lower_graph
+from workbench.hub.lower import Target, foresee, lower_graph
 from workbench.hub.node import HubNode
 from workbench.hub.opset import IR_VERSION, OPSET, runtime_opset, schema_of, since_version
 from workbench.hub.specialize import Specialized, check_shapes, open_dimensions, specialize
@@ -20,6 +20,7 @@ __all__ = [
     "dims_of",
     "dtype_name",
     "dtype_named",
+    "foresee",
     "layers_of",
     "lower_graph",
     "needed_nodes",

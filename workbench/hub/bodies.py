@@ -75,6 +75,12 @@ def _inline(node: ir.Node, body: ir.Graph, replay: Replay, known: Callable[[ir.N
         replay.values[outer] = replay.emitter.rename(replay.values[inner], outer.name or "")
 
 
+def has_body(node: ir.Node) -> bool:
+    """Whether onnx defines the operator by others (which need not fit this node)."""
+    schema: Any = schema_of(node.op_type, node.domain)
+    return schema is not None and bool(schema.has_function or schema.has_context_dependent_function)
+
+
 def _body(node: ir.Node, inputs: Sequence[ir.Value | None]) -> ir.Graph | None:
     """The node's body as a graph: its inputs and outputs are those that the node has, its attributes are the node's.
 
@@ -84,7 +90,7 @@ def _body(node: ir.Node, inputs: Sequence[ir.Value | None]) -> ir.Graph | None:
         inputs: the node's inputs as far as their types are known.
     """
     schema: Any = schema_of(node.op_type, node.domain)
-    if schema is None or not (schema.has_function or schema.has_context_dependent_function):
+    if not has_body(node):
         return None
     function = _function(node, schema, inputs)
     if function is None or not _current(function):

@@ -8,6 +8,9 @@ from typing import Any, Protocol
 import onnx_ir as ir
 
 from workbench.document import Progress
+from workbench.hub.bodies import has_body
+from workbench.hub.emitter import Emitter
+from workbench.hub.evaluate import RANDOM
 from workbench.hub.node import HubNode
 from workbench.lowering import Outcome, Refused, Table
 from workbench.plan import Verdict
@@ -30,6 +33,8 @@ class Target(Protocol):
 
 
 Lowering = Callable[[HubNode, Any], Any]
+
+_OF_SHAPES = ("Shape", "Size")  # their results depend on the sizes of what they read, not on its values
 
 
 def lower_graph(
@@ -68,9 +73,52 @@ def _lower(node: HubNode, table: Table[Lowering], target: Target) -> Outcome:
     return Outcome(node.layers, node.label, Verdict.EXACT)
 
 
+def foresee(graph: ir.Graph, table: Table[Lowering]) -> list[Outcome]:
+    """What can be said of the nodes of a graph whose input sizes are open: refused is only what no sizes can help.
+
+    That is a node that computes from the inputs' values with an operator that the table does not have and onnx gives no
+    body for. Everything else is undecided; much of it, the arithmetic of shapes, becomes constants with the sizes.
+    """
+    certain, varying = _certain(graph), set(graph.inputs)
+    outcomes = []
+    for found in map(HubNode, graph):
+        node = found.node
+        if node.op_type in RANDOM or (node.op_type not in _OF_SHAPES and not varying.isdisjoint(Emitter.reads(node))):
+            varying.update(node.outputs)
+        hopeless = node in certain and not varying.isdisjoint(node.outputs) and not _might_be_lowered(found, table)
+        cause = _unknown(found, table.target).cause if hopeless else "it depends on the sizes of the inputs"
+        verdict = Verdict.REFUSED if hopeless else Verdict.UNDECIDED
+        outcomes.append(Outcome(found.layers, found.label, verdict, cause))
+    return outcomes
+
+
+def _might_be_lowered(node: HubNode, table: Table[Lowering]) -> bool:
+    """Whether the table has the operator, or it may be replaced by nodes that the table has."""
+    if _has_subgraph(node.node):
+        return True  # unrolled or chosen where the sizes decide
+    return has_body(node.node) or table.find(node.operator, node.version, node.domain) is not None
+
+
+def _certain(graph: ir.Graph) -> set[ir.Node]:
+    """The nodes that outputs depend on whatever control flow chooses: those it reads may be gone with its branches."""
+    found: set[ir.Node] = set()
+    pending = [value.producer() for value in graph.outputs]
+    while pending:
+        node = pending.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            if not _has_subgraph(node):
+                pending += [value.producer() for value in node.inputs if value is not None]
+    return found
+
+
+def _has_subgraph(node: ir.Node) -> bool:
+    return any(attribute.type is ir.AttributeType.GRAPH for attribute in node.attributes.values())
+
+
 def _unknown(node: HubNode, target: str) -> Refused:
     """Why a node without a lowering is refused; for control flow, what decides and what could be done about it."""
-    if not any(attribute.type is ir.AttributeType.GRAPH for attribute in node.node.attributes.values()):
+    if not _has_subgraph(node.node):
         return Refused(f"{target} has no counterpart for {node.label} in this version of the workbench")
     deciding = sorted(_fed_by(node.input(0)))
     if node.operator != "If" or not deciding:

@@ -20,7 +20,7 @@ from workbench.widgets.content import Content, alert, badges, facts, text
 from workbench.widgets.layer_table import Column, LayerTable
 from workbench.widgets.text import shown
 
-TONES = {"exact": "ok", "approximate": "warn", "refused": "bad"}
+TONES = {"exact": "ok", "approximate": "warn", "refused": "bad", "undecided": "neutral"}
 COLUMNS = (
     Column("layer", width="2fr"),
     Column("operator", width="1.2fr"),
@@ -223,7 +223,7 @@ class Convert(Panel):
 
 def rows_of(plan: Plan) -> list[tuple[str, str, str, str]]:
     """The table of a plan: what is refused first, then approximations, then the rest in the model's order."""
-    order = {Verdict.REFUSED: 0, Verdict.APPROXIMATE: 1, Verdict.EXACT: 2}
+    order = {Verdict.REFUSED: 0, Verdict.APPROXIMATE: 1, Verdict.UNDECIDED: 2, Verdict.EXACT: 3}
     ranked = sorted(plan.rows, key=lambda planned: order[planned.verdict])
     return [
         (

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.document import Document, Progress
 from workbench.formats.base import Draft, Format, Source
 from workbench.formats.coreml.options import CoreMLOptions
 from workbench.formats.coreml.package import is_archive, is_package, is_spec
-from workbench.hub import Specialized
-from workbench.lowering import Table
+from workbench.hub import Specialized, foresee
+from workbench.lowering import Outcome, Table
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 __all__ = ["FORMAT", "CoreMLFormat"]
 
@@ -59,6 +62,12 @@ class CoreMLFormat(Format):
             "Core ML (compressed weights of ML programs) → ONNX": compressed,
             "Core ML (neural network) → ONNX": network,
         }
+
+    def foresee(self, graph: ir.Graph) -> Sequence[Outcome]:
+        """Refused is what the table of ML programs does not have."""
+        from workbench.formats.coreml.from_onnx import TABLE
+
+        return foresee(graph, TABLE)
 
     def draft(self, hub: Specialized, source: Source, options: Any, progress: Progress) -> Draft:
         """Lower to an ML program in memory."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from workbench.document import Document, Progress
 from workbench.errors import ModelError, OptionError
 from workbench.formats.base import Draft, Format, Options, Source
-from workbench.hub import Specialized
-from workbench.lowering import Table
+from workbench.hub import Specialized, foresee
+from workbench.lowering import Outcome, Table
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,11 @@ class NnefFormat(Format):
         from workbench.formats.nnef.to_onnx import TABLE as TO_ONNX
 
         return {"ONNX → NNEF": FROM_ONNX, "NNEF → ONNX": TO_ONNX}
+
+    def foresee(self, graph: ir.Graph) -> Sequence[Outcome]:
+        from workbench.formats.nnef.from_onnx import TABLE
+
+        return foresee(graph, TABLE)
 
     def draft(self, hub: Specialized, source: Source, options: Any, progress: Progress) -> Draft:
         from workbench.formats.nnef.write import lower
