@@ -5,11 +5,13 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 
-from workbench.hub import runtime_opset
+from workbench.hub import OPSET, runtime_opset
 
 
 def serialized(model: onnx.ModelProto) -> bytes:
-    """The model's bytes, declared at the newest opset that this onnxruntime loads if its own is newer."""
+    """The model's bytes; for an onnxruntime that does not load the hub's opset, declared at one that it does."""
+    if runtime_opset(()) == OPSET:
+        return model.SerializeToString()
     loadable = onnx.ModelProto()
     loadable.CopyFrom(model)
     hub = ir.from_proto(model)
