@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.errors import ExecutionError
-from workbench.hub import IR_VERSION, Emitter
+from workbench.hub import IR_VERSION, Emitter, runtime_opset, subgraphs
 
 if TYPE_CHECKING:
     import onnx
@@ -172,17 +172,12 @@ def _embed(node: ir.Node, proto: onnx.NodeProto) -> None:
 
 def _inner_values(node: ir.Node) -> Iterable[ir.Value]:
     """Everything that is declared inside the subgraphs of a node."""
-    for attribute in node.attributes.values():
-        if attribute.type is ir.AttributeType.GRAPH:
-            graph = attribute.as_graph()
-            yield from graph.inputs
-            yield from graph.initializers.values()
-            for inner in ir.traversal.RecursiveGraphIterator(graph):
-                yield from inner.outputs
-                for nested in inner.attributes.values():
-                    if nested.type is ir.AttributeType.GRAPH:
-                        yield from nested.as_graph().inputs
-                        yield from nested.as_graph().initializers.values()
+    for graph in subgraphs(node):
+        yield from graph.inputs
+        yield from graph.initializers.values()
+        for inner in graph:
+            yield from inner.outputs
+            yield from _inner_values(inner)
 
 
 def constant_tensor(value: ir.Value) -> ir.TensorProtocol | None:
@@ -260,14 +255,11 @@ def type_of(array: Array) -> onnx.TypeProto:
 
 
 def _opsets(nodes: Sequence[ir.Node]) -> dict[str, int]:
-    from workbench.hub import runtime_opset
-
     operators = {(node.domain, node.op_type) for node in nodes}
     for node in nodes:
-        for attribute in node.attributes.values():
-            if attribute.type is ir.AttributeType.GRAPH:
-                inner = ir.traversal.RecursiveGraphIterator(attribute.as_graph())
-                operators |= {(each.domain, each.op_type) for each in inner}
+        for graph in subgraphs(node):
+            inner = ir.traversal.RecursiveGraphIterator(graph)
+            operators |= {(each.domain, each.op_type) for each in inner}
     standard = runtime_opset(operator for domain, operator in operators if not domain)
     return {"": standard, **{domain: 1 for domain in sorted({domain for domain, _ in operators}) if domain}}
 

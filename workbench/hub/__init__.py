@@ -6,7 +6,7 @@ from workbench.hub.node import HubNode
 from workbench.hub.opset import IR_VERSION, OPSET, runtime_opset, schema_of, since_version
 from workbench.hub.specialize import Specialized, check_shapes, open_dimensions, specialize
 from workbench.hub.stamps import layers_of, stamp
-from workbench.hub.values import constant_of, dims_of, dtype_name, dtype_named, set_type, spec_of
+from workbench.hub.values import constant_of, dims_of, dtype_name, dtype_named, set_type, spec_of, subgraphs
 
 __all__ = [
     "IR_VERSION",
@@ -32,4 +32,5 @@ __all__ = [
     "spec_of",
     "specialize",
     "stamp",
+    "subgraphs",
 ]

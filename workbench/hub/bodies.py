@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from workbench.errors import ExecutionError, ModelError
-from workbench.hub.emitter import Emitter, needed_nodes
+from workbench.hub.emitter import Emitter
 from workbench.hub.opset import OPSET, schema_of
 from workbench.hub.specialize import Replay, Specialized
 from workbench.hub.stamps import layers_of
@@ -37,15 +37,10 @@ def expand_bodies(hub: Specialized, known: Callable[[ir.Node], bool]) -> Special
             replay.values[value] = emitter.tensor(value.const_value, value.name)
     for node in graph:
         _replay(node, replay, known)
-    outputs = [replay.values[value] for value in graph.outputs]
-    emitter.nodes = needed_nodes(emitter.nodes, outputs)
-    outputs = [
-        emitter.rename(value, original.name or "") if value.producer() is not None else value
-        for value, original in zip(outputs, graph.outputs, strict=True)
-    ]
+    expanded = replay.finish(hub.model)
     before, after = ({layer for node in nodes for layer in layers_of(node)} for nodes in (graph, emitter.nodes))
     folded = (*hub.folded, *sorted(before - after))
-    return Specialized(emitter.finish(outputs, hub.model.metadata_props), folded)
+    return Specialized(expanded, folded)
 
 
 def _replay(node: ir.Node, replay: Replay, known: Callable[[ir.Node], bool]) -> None:

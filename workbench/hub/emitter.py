@@ -19,7 +19,7 @@ from workbench.errors import ModelError
 from workbench.hub.follow import Follower
 from workbench.hub.opset import IR_VERSION, OPSET
 from workbench.hub.stamps import stamp
-from workbench.hub.values import set_type
+from workbench.hub.values import set_type, subgraphs
 
 Array = np.ndarray[Any, Any]
 Attribute = int | float | str | Sequence[int] | Sequence[float] | Sequence[str] | Array | ir.Attr
@@ -163,8 +163,10 @@ class Emitter:
     def reads(node: ir.Node) -> Iterator[ir.Value]:
         """Every value that the node reads, the values that its subgraphs take from outside included."""
         yield from (value for value in node.inputs if value is not None)
-        for attribute in node.attributes.values():
-            yield from _outer_values(attribute)
+        for graph in subgraphs(node):  # with what they make themselves: harmless for the question asked
+            yield from graph.outputs
+            for inner in graph:
+                yield from Emitter.reads(inner)
 
     def finish(self, outputs: Sequence[ir.Value], metadata: Mapping[str, str] | None = None) -> ir.Model:
         """Make the hub model; initializers that nothing reads are left out."""
@@ -227,16 +229,3 @@ def _attribute(name: str, value: Attribute) -> ir.Attr:
     if all(isinstance(item, str) for item in items):
         return ir.AttrStrings(name, items)
     return ir.AttrFloat32s(name, [float(item) for item in items])
-
-
-def _outer_values(attribute: ir.Attr) -> Iterator[ir.Value]:
-    """Values that the subgraphs of an attribute read (their own included: harmless for the question asked)."""
-    graphs: list[ir.Graph] = []
-    if attribute.type is ir.AttributeType.GRAPH:
-        graphs = [attribute.as_graph()]
-    elif attribute.type is ir.AttributeType.GRAPHS:
-        graphs = list(attribute.as_graphs())
-    for graph in graphs:
-        yield from graph.outputs  # which may be a value from outside, passed through
-        for node in graph:
-            yield from Emitter.reads(node)

@@ -12,7 +12,7 @@ from workbench import limits
 from workbench.hub.evaluate import RANDOM, evaluate
 from workbench.hub.infer import SMALL, infer_node
 from workbench.hub.opset import OPSET
-from workbench.hub.values import constant_of
+from workbench.hub.values import constant_of, has_subgraph
 
 Array = np.ndarray[Any, Any]
 
@@ -53,7 +53,7 @@ class Follower:
 
     def _evaluate(self, node: ir.Node) -> list[Array] | None:
         """The node's outputs if they are known and not larger than what is worth following."""
-        if node.op_type in RANDOM or any(a.type is ir.AttributeType.GRAPH for a in node.attributes.values()):
+        if node.op_type in RANDOM or has_subgraph(node):
             return None
         if node.op_type == "Shape" and not node.domain:
             return self._shape(node)

@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from workbench.errors import ModelError
 from workbench.hub.opset import IR_VERSION, OPSET, schema_of
+from workbench.hub.values import has_subgraph
 
 if TYPE_CHECKING:
     import onnx
@@ -91,7 +92,7 @@ def infer_node(node: ir.Node, known: Mapping[ir.Value, np.ndarray[Any, Any]] | N
 
     check_node(node, opset)
     schema = schema_of(node.op_type, node.domain, opset)
-    if schema is None or any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in _plain(node)):
+    if schema is None or has_subgraph(node):
         return
     if node.op_type in ("Conv", "ConvTranspose") and not node.domain:
         _check_window(node)

@@ -12,6 +12,7 @@ from workbench.hub.bodies import has_body
 from workbench.hub.emitter import Emitter
 from workbench.hub.evaluate import RANDOM
 from workbench.hub.node import HubNode
+from workbench.hub.values import has_subgraph
 from workbench.lowering import Outcome, Refused, Table
 from workbench.plan import Verdict
 
@@ -94,7 +95,7 @@ def foresee(graph: ir.Graph, table: Table[Lowering]) -> list[Outcome]:
 
 def _might_be_lowered(node: HubNode, table: Table[Lowering]) -> bool:
     """Whether the table has the operator, or it may be replaced by nodes that the table has."""
-    if _has_subgraph(node.node):
+    if has_subgraph(node.node):
         return True  # unrolled or chosen where the sizes decide
     return has_body(node.node) or table.find(node.operator, node.version, node.domain) is not None
 
@@ -107,18 +108,14 @@ def _certain(graph: ir.Graph) -> set[ir.Node]:
         node = pending.pop()
         if node is not None and node not in found:
             found.add(node)
-            if not _has_subgraph(node):
+            if not has_subgraph(node):
                 pending += [value.producer() for value in node.inputs if value is not None]
     return found
 
 
-def _has_subgraph(node: ir.Node) -> bool:
-    return any(attribute.type is ir.AttributeType.GRAPH for attribute in node.attributes.values())
-
-
 def _unknown(node: HubNode, target: str) -> Refused:
     """Why a node without a lowering is refused; for control flow, what decides and what could be done about it."""
-    if not _has_subgraph(node.node):
+    if not has_subgraph(node.node):
         return Refused(f"{target} has no counterpart for {node.label} in this version of the workbench")
     deciding = sorted(_fed_by(node.input(0)))
     if node.operator != "If" or not deciding:

@@ -85,16 +85,11 @@ def specialize(model: ir.Model, shapes: Mapping[str, Sequence[int]] | None = Non
     for value in graph.outputs:
         if value not in replay.values:
             raise ModelError(f"the output {value.name!r} is an input that is no tensor; it cannot be converted.")
-    outputs = [replay.values[value] for value in graph.outputs]
-    emitter.nodes = needed_nodes(emitter.nodes, outputs)
-    outputs = [
-        emitter.rename(value, original.name or "") if value.producer() is not None else value
-        for value, original in zip(outputs, graph.outputs, strict=True)
-    ]
+    specialized = replay.finish(model)
     kept = {layer for node in emitter.nodes for layer in layers_of(node)}
     named = [layer for node in graph for layer in layers_of(node)]
     folded = tuple(dict.fromkeys(layer for layer in named if layer not in kept))
-    return Specialized(emitter.finish(outputs, model.metadata_props), folded)
+    return Specialized(specialized, folded)
 
 
 class Replay:
@@ -103,6 +98,16 @@ class Replay:
     def __init__(self, emitter: Emitter) -> None:
         self.emitter = emitter
         self.values: dict[ir.Value, ir.Value] = {}
+
+    def finish(self, original: ir.Model) -> ir.Model:
+        """The model of what was replayed and is needed; outputs have the names that they have in the original."""
+        outputs = [self.values[value] for value in original.graph.outputs]
+        self.emitter.nodes = needed_nodes(self.emitter.nodes, outputs)
+        named = [
+            self.emitter.rename(value, output.name or "") if value.producer() is not None else value
+            for value, output in zip(outputs, original.graph.outputs, strict=True)
+        ]
+        return self.emitter.finish(named, original.metadata_props)
 
     def graph(self, graph: ir.Graph) -> None:
         for value in graph.initializers.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,22 @@ def set_type(value: ir.Value, dtype: str, shape: Iterable[Dim] | None) -> ir.Val
     value.type = ir.TensorType(dtype_named(dtype))
     value.shape = None if shape is None else ir.Shape(tuple(shape))
     return value
+
+
+def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs in a node's attributes (the branches of an If, the body of a Loop)."""
+    for attribute in node.attributes.values():
+        if attribute.is_ref():  # a function's parameter: the graph is the caller's
+            continue
+        if attribute.type is ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+        elif attribute.type is ir.AttributeType.GRAPHS:
+            yield from attribute.as_graphs()
+
+
+def has_subgraph(node: ir.Node) -> bool:
+    """Whether the node is control flow."""
+    return next(subgraphs(node), None) is not None
 
 
 def constant_of(value: ir.Value | None) -> np.ndarray[Any, Any] | None:

@@ -14,7 +14,7 @@ import onnx_ir.passes.common as passes
 from workbench import limits
 from workbench.document import Document, Layer, Provenance, TensorSpec
 from workbench.errors import ExecutionError, ModelError, SaveError
-from workbench.hub import IR_VERSION, OPSET, schema_of, spec_of, stamp
+from workbench.hub import IR_VERSION, OPSET, schema_of, spec_of, stamp, subgraphs
 from workbench.hub.follow import Follower
 from workbench.hub.upgrade import upgrade
 
@@ -151,15 +151,6 @@ def _nested(node: ir.Node) -> Iterator[ir.Node]:
     """The nodes of a node's subgraphs, at any depth."""
     for graph in subgraphs(node):
         yield from ir.traversal.RecursiveGraphIterator(graph)
-
-
-def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
-    """The graphs in a node's attributes (the branches of an If, the body of a Loop)."""
-    for attribute in node.attributes.values():
-        if attribute.type is ir.AttributeType.GRAPH:
-            yield attribute.as_graph()
-        elif attribute.type is ir.AttributeType.GRAPHS:
-            yield from attribute.as_graphs()
 
 
 def _inline(model: ir.Model, where: str) -> None:

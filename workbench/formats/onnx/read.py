@@ -18,8 +18,9 @@ import onnx_ir as ir
 from workbench import limits
 from workbench.errors import ModelError
 from workbench.files import contained
-from workbench.formats.onnx.document import OnnxDocument, subgraphs
+from workbench.formats.onnx.document import OnnxDocument
 from workbench.formats.onnx.tensors import check_tensor
+from workbench.hub import subgraphs
 
 if TYPE_CHECKING:
     import onnx
