@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.errors import ExecutionError
-from workbench.hub import IR_VERSION, Emitter, runtime_opset, subgraphs
+from workbench.hub import IR_VERSION, Emitter, check_runtime, runs_hub_opset, runtime_opset, subgraphs
 
 if TYPE_CHECKING:
     import onnx
@@ -51,7 +51,7 @@ class Fragment:
         outputs: names of the tensors that it returns.
 
     Raises:
-        ExecutionError: onnxruntime refuses the nodes.
+        ExecutionError: onnxruntime refuses the nodes, or is known to compute one of them wrongly.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Fragment:
             proto.output[:] = [_computed(name) if name in cut else name for name in proto.output]
             graph.node.append(proto)
         graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._fetched)
+        _check_runtime(nodes)
         self._session = _session(graph, _opsets(nodes), external, threads, optimise)
 
     def _boundary(
@@ -254,12 +255,24 @@ def type_of(array: Array) -> onnx.TypeProto:
     return onnx.helper.make_tensor_type_proto(ir.DataType.from_numpy(array.dtype).value, None)
 
 
-def _opsets(nodes: Sequence[ir.Node]) -> dict[str, int]:
-    operators = {(node.domain, node.op_type) for node in nodes}
+def _check_runtime(nodes: Sequence[ir.Node]) -> None:
+    if runs_hub_opset():
+        return
+    for node in _all_nodes(nodes):
+        tensors = [None if value is None else constant_tensor(value) for value in node.inputs]
+        check_runtime(node, [None if tensor is None else tensor.numpy() for tensor in tensors])
+
+
+def _all_nodes(nodes: Sequence[ir.Node]) -> Iterable[ir.Node]:
+    """The nodes and those of their subgraphs."""
     for node in nodes:
+        yield node
         for graph in subgraphs(node):
-            inner = ir.traversal.RecursiveGraphIterator(graph)
-            operators |= {(each.domain, each.op_type) for each in inner}
+            yield from ir.traversal.RecursiveGraphIterator(graph)
+
+
+def _opsets(nodes: Sequence[ir.Node]) -> dict[str, int]:
+    operators = {(node.domain, node.op_type) for node in _all_nodes(nodes)}
     standard = runtime_opset(operator for domain, operator in operators if not domain)
     return {"": standard, **{domain: 1 for domain in sorted({domain for domain, _ in operators}) if domain}}
 

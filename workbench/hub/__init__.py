@@ -3,7 +3,8 @@
 from workbench.hub.emitter import Emitter, needed_nodes
 from workbench.hub.lower import Target, foresee, lower_graph
 from workbench.hub.node import HubNode
-from workbench.hub.opset import IR_VERSION, OPSET, runtime_opset, schema_of, since_version
+from workbench.hub.opset import IR_VERSION, OPSET, schema_of, since_version
+from workbench.hub.runtime import check_runtime, runs_hub_opset, runtime_opset
 from workbench.hub.specialize import Specialized, check_shapes, open_dimensions, specialize
 from workbench.hub.stamps import layers_of, stamp
 from workbench.hub.values import constant_of, dims_of, dtype_name, dtype_named, set_type, spec_of, subgraphs
@@ -15,6 +16,7 @@ __all__ = [
     "HubNode",
     "Specialized",
     "Target",
+    "check_runtime",
     "check_shapes",
     "constant_of",
     "dims_of",
@@ -25,6 +27,7 @@ __all__ = [
     "lower_graph",
     "needed_nodes",
     "open_dimensions",
+    "runs_hub_opset",
     "runtime_opset",
     "schema_of",
     "set_type",

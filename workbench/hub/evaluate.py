@@ -10,7 +10,8 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.errors import ExecutionError
-from workbench.hub.opset import IR_VERSION, runtime_opset
+from workbench.hub.opset import IR_VERSION
+from workbench.hub.runtime import check_runtime, runtime_opset
 
 Array = np.ndarray[Any, Any]
 
@@ -30,7 +31,7 @@ def evaluate(node: ir.Node, inputs: Sequence[Array | None]) -> list[Array]:
         inputs: its inputs, ``None`` for omitted ones.
 
     Raises:
-        ExecutionError: onnxruntime cannot compute the node.
+        ExecutionError: onnxruntime cannot compute the node, or not rightly.
     """
     quick = _with_numpy(node, inputs)
     return [quick] if quick is not None else _with_onnxruntime(node, inputs)
@@ -73,6 +74,7 @@ def _in_range(indices: Array, data: Array, axis: int) -> bool:
 def _with_onnxruntime(node: ir.Node, inputs: Sequence[Array | None]) -> list[Array]:
     import onnxruntime
 
+    check_runtime(node, inputs)
     names = [None if array is None else f"i{index}" for index, array in enumerate(inputs)]
     values = [
         None

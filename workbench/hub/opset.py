@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,31 +18,6 @@ none either.
 
 IR_VERSION = 10
 """IR version of every hub graph (the newest field we need, ``metadata_props`` of nodes, came with 10)."""
-
-
-_RUNTIME_25 = (1, 24)
-"""onnxruntime below this version loads opset 23 at most; the last one for Python 3.10 is 1.23."""
-
-
-def runtime_opset(operators: Iterable[str]) -> int:
-    """The opset to declare to the installed onnxruntime for these standard operators: the hub's, if it can.
-
-    An onnxruntime that does not load it has most kernels up to opset 21 (at 23 it lacks QuantizeLinear, at 22
-    LpNormalization), so it gets 21, or 23 for operators that came with 23. The versions of an operator from 22 to 25
-    add element types and options and change no result: a graph that does not use them means the same at 21, and one
-    that does is refused by that onnxruntime itself.
-    """
-    if _loads_hub_opset():
-        return OPSET
-    return 21 if all(schema_of(operator, "", 21) for operator in operators) else 23
-
-
-@functools.lru_cache(maxsize=1)
-def _loads_hub_opset() -> bool:
-    import onnxruntime
-
-    major, minor = (int(part) for part in onnxruntime.__version__.split(".")[:2])
-    return (major, minor) >= _RUNTIME_25
 
 
 @functools.lru_cache(maxsize=4096)

@@ -360,7 +360,7 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_operation(name: str, tmp_path: Path, oracle: dict[str, Any]) -> None:
+def test_operation(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     case = CASES[name]
     feeds = write_case(case, tmp_path / "model")
     results = load(tmp_path / "model").run(feeds)
@@ -368,7 +368,7 @@ def test_operation(name: str, tmp_path: Path, oracle: dict[str, Any]) -> None:
         assert case.why, "a case without the oracle says why"
         expected = {"y": case.numpy(*feeds.values())}
     else:
-        expected = oracle[name]
+        expected = request.getfixturevalue("oracle")[name]
         assert isinstance(expected, dict), expected
     assert list(results) == case.outputs.split(", ")
     for key, value in results.items():
