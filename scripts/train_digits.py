@@ -15,11 +15,13 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+Array = np.ndarray[Any, Any]
+
 FOLDER = Path(__file__).parent.parent / "workbench" / "samples"
 SCALE = 1 / 16  # grey values are 0 … 16
 
 
-def train() -> tuple[torch.nn.Sequential, np.ndarray, np.ndarray, float]:
+def train() -> tuple[torch.nn.Sequential, Array, Array, float]:
     """Train with a fixed seed; returns the network, unseen images, their digits, and the accuracy on them."""
     torch.manual_seed(0)
     torch.set_num_threads(1)

@@ -7,7 +7,7 @@ import inspect
 import io
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def read(module: Any, options: Mapping[str, Any]) -> Document:
             torch.onnx.export(
                 module.eval(),
                 arguments,
-                buffer,  # type: ignore[arg-type]  # the exporter writes to handles too
+                cast(Any, buffer),  # the exporter writes to handles too
                 input_names=options.get("input_names") or _parameters(module, arguments),
                 output_names=options.get("output_names"),
                 dynamo=False,

@@ -56,7 +56,7 @@ def scatter(detail: Detail, *, theme: str = "light") -> Figure:
     bar.ax.yaxis.set_minor_formatter("")
     bar.set_label("elements", color=colours.text, fontsize=9)
     bar.ax.tick_params(which="both", colors=colours.text, labelsize=8)
-    bar.outline.set_visible(False)
+    bar.ax.spines["outline"].set_visible(False)
     label(axis, colours, title=_title(detail, "target over reference"), x="reference", y="target")
     return figure
 

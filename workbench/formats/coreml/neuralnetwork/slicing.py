@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -99,7 +100,7 @@ def constant_pad(layer: NetworkLayer, emit: Emitter) -> ir.Value:
         pairs = emit.op("Reshape", integers(emit, layer.x(1)), emit.const([-1, 2]))
         amounts = emit.op("Reshape", emit.op("Transpose", pairs, perm=[1, 0]), emit.const([-1]))
         return emit.op("Pad", x, amounts, like(emit, value, x))
-    table = np.asarray(layer.ints("padAmounts"), dtype=np.int64).reshape(-1, 2)
+    table: np.ndarray[Any, Any] = np.asarray(layer.ints("padAmounts"), dtype=np.int64).reshape(-1, 2)
     if layer.flag("padToGivenOutputSizeMode"):
         sizes = np.asarray(shape_of(x), dtype=np.int64).reshape(-1, 1)
         table = np.where(table > 0, np.maximum(table - sizes, 0), 0)

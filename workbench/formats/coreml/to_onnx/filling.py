@@ -5,6 +5,8 @@ https://apple.github.io/coremltools/source/coremltools.converters.mil.mil.ops.de
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 
@@ -24,7 +26,7 @@ def pad(op: MilOperation, emit: Emitter) -> ir.Value:
     mode = op.choice("mode", _PAD_MODES, "constant")
     known = op.known("pad")
     if known is not None:
-        pairs = known.reshape(-1, 2).astype(np.int64)
+        pairs: np.ndarray[Any, Any] = known.reshape(-1, 2).astype(np.int64)
         if len(pairs) > rank:
             raise Refused(f"{len(pairs)} pairs for a tensor of rank {rank}")
         pairs = np.concatenate([np.zeros((rank - len(pairs), 2), dtype=np.int64), pairs])
