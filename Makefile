@@ -23,7 +23,7 @@ SOURCES := pyproject.toml hatch_build.py workbench/_version.py $(MODELS) $(EXTEN
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help lab test test-python test-notebooks test-browser lint format docs bench clean
+.PHONY: help lab test test-python test-notebooks test-browser lint format docs conformance bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,9 +58,13 @@ format: $(DEV) ## put the Python code into the common form
 docs: $(DEV) ## write the generated pages of docs/
 	$(BIN)/workbench coverage > docs/coverage.md
 
+conformance: $(DEV) ## run coremltools' own operator tests on the workbench (half an hour and more)
+	$(PY) -m tests.conformance.apple
+
 bench: $(DEV) ## measure import, conversion and comparison on the real models
 	$(PY) -m tests.benchmarks.bench
 	$(PY) -m tests.benchmarks.compare
+	$(PY) -m tests.benchmarks.coreml
 
 clean: ## remove what builds and tests leave behind (not the environment: delete $(VENV) for that)
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/artifacts

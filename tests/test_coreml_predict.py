@@ -96,3 +96,117 @@ def test_feeds_that_do_not_fit_say_which(package: Path, feeds: dict[str, Any], s
         model = opened(package)
         with pytest.raises(wb.errors.ExecutionError, match=says):
             model.predict(feeds)
+
+
+# what Apple's runtime takes and returns beyond arrays
+
+
+@pytest.fixture
+def mil() -> Any:
+    """coremltools' builder, its types and itself, with prediction on."""
+    import coremltools
+    from coremltools.converters.mil import Builder
+    from coremltools.converters.mil.mil import types
+
+    with workbench.coreml.enable_predict():
+        yield coremltools, Builder, types
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_state_is_made_carried_read_and_written(mil: Any) -> None:
+    ct, mb, types = mil
+
+    @mb.program(
+        input_specs=[mb.TensorSpec((2,), types.fp16), mb.StateTensorSpec((2,), types.fp16)],
+        opset_version=ct.target.iOS18,
+    )
+    def program(x: Any, acc: Any) -> Any:
+        return mb.coreml_update_state(state=acc, value=mb.add(x=x, y=mb.read_state(input=acc)), name="y")
+
+    model = ct.convert(program, minimum_deployment_target=ct.target.iOS18)
+    state, other = model.make_state(), model.make_state()
+    x = np.asarray([1, 2], np.float32)
+    model.predict({"x": x}, state=state)
+    np.testing.assert_array_equal(model.predict({"x": x}, state=state)["y"], 2 * x)
+    np.testing.assert_array_equal(state.read_state("acc"), 2 * x)
+    np.testing.assert_array_equal(other.read_state("acc"), 0 * x)
+    other.write_state("acc", 5 * x)
+    np.testing.assert_array_equal(model.predict({"x": x}, state=other)["y"], 6 * x)
+    with pytest.raises(RuntimeError, match="no state 'nothing'; it has acc"):
+        state.read_state("nothing")
+    with pytest.raises(RuntimeError, match="shape"):
+        state.write_state("acc", np.zeros(3))
+    with pytest.raises(wb.ExecutionError, match="make_state"):
+        model.predict({"x": x})
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_classifier_returns_its_label_and_probabilities_and_takes_a_picture(mil: Any) -> None:
+    from PIL import Image
+
+    ct, mb, types = mil
+
+    @mb.program(input_specs=[mb.TensorSpec((1, 3, 1, 1), types.fp32)], opset_version=ct.target.iOS16)
+    def program(x: Any) -> Any:
+        return mb.softmax(x=mb.reshape(x=x, shape=(1, 3)), axis=-1, name="p")
+
+    model = ct.convert(
+        program,
+        inputs=[ct.ImageType(name="x", shape=(1, 3, 1, 1))],
+        classifier_config=ct.ClassifierConfig(["red", "green", "blue"]),
+        minimum_deployment_target=ct.target.iOS16,
+    )
+    found = model.predict({"x": Image.new("RGB", (1, 1), (0, 9, 0))})
+    assert found["classLabel"] == "green"
+    (probabilities,) = (value for value in found.values() if isinstance(value, dict))
+    assert list(probabilities) == ["red", "green", "blue"]
+    assert probabilities["green"] == pytest.approx(1 / (1 + 2 * np.exp(-9)), rel=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_image_output_is_a_picture(mil: Any) -> None:
+    from PIL import Image
+
+    ct, mb, types = mil
+
+    @mb.program(input_specs=[mb.TensorSpec((1, 3, 4, 5), types.fp32)], opset_version=ct.target.iOS16)
+    def program(x: Any) -> Any:
+        return mb.sub(x=np.float32(255), y=x, name="y")
+
+    model = ct.convert(
+        program,
+        inputs=[ct.ImageType(name="x", shape=(1, 3, 4, 5), color_layout=ct.colorlayout.BGR)],
+        minimum_deployment_target=ct.target.iOS16,
+    )
+    spec = model.get_spec()
+    spec.description.output[0].type.CopyFrom(spec.description.input[0].type)  # the builder's programs have arrays only
+    model = ct.models.MLModel(spec, weights_dir=model.weights_dir)
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
+    found = model.predict({"x": Image.fromarray(pixels)})["y"]
+    assert isinstance(found, Image.Image)
+    np.testing.assert_array_equal(np.asarray(found), 255 - pixels)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_apple_s_own_validator_finds_the_operator_that_overflows(mil: Any) -> None:
+    import asyncio
+
+    from coremltools.models.ml_program.experimental.debugging_utils import MLModelInspector, MLModelValidator
+
+    ct, mb, types = mil
+
+    @mb.program(input_specs=[mb.TensorSpec((3,), types.fp32)])
+    def program(x: Any) -> Any:
+        return mb.log(x=mb.exp(x=mb.relu(x=x, name="relu"), name="exp"), name="log")
+
+    model = ct.convert(program, minimum_deployment_target=ct.target.iOS16)
+    feeds = {"x": np.asarray([1, 2, 12], np.float32)}
+
+    async def intermediates() -> dict[str, Any]:
+        return {name: value async for name, value in MLModelInspector(model).inspect(feeds)}
+
+    found = asyncio.run(intermediates())
+    assert np.isinf(found["exp_cast_fp16"][2])
+    assert np.isfinite(found["relu_cast_fp16"]).all()
+    failing = asyncio.run(MLModelValidator(model).find_failing_ops_with_infinite_output(feeds))
+    assert [operation.type for operation in failing] == ["exp"]

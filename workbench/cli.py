@@ -10,10 +10,13 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench._version import __version__
 from workbench.errors import ConversionError, OptionError, WorkbenchError
+
+if TYPE_CHECKING:
+    from workbench.model import Model
 
 DONE, DIFFERS, UNUSABLE, REFUSED = 0, 1, 2, 3
 
@@ -61,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     convert = commands.add_parser("convert", help="convert a model, and verify the result layer by layer")
     convert.add_argument("source", metavar="SRC", help="the model")
     convert.add_argument("destination", metavar="DST", help="where to write; the suffix tells the format")
+    _add_function(convert)
     convert.add_argument("--no-verify", action="store_true", help="do not compare the result with its source")
     convert.add_argument("--overwrite", action="store_true", help="replace what stands at DST")
     _add_target(convert, required=False)
@@ -77,15 +81,18 @@ def _parser() -> argparse.ArgumentParser:
 
     inspect = commands.add_parser("inspect", help="show inputs, outputs and layers")
     inspect.add_argument("source", metavar="SRC")
+    _add_function(inspect)
     inspect.set_defaults(command=_inspect)
 
     plan = commands.add_parser("plan", help="say layer by layer what a conversion would do")
     plan.add_argument("source", metavar="SRC")
+    _add_function(plan)
     _add_target(plan, required=True)
     plan.set_defaults(command=_plan)
 
     run = commands.add_parser("run", help="run a model once")
     run.add_argument("source", metavar="SRC")
+    _add_function(run)
     run.add_argument("--feeds", metavar="FILE.npz", required=True, help="inputs by name")
     run.add_argument("--out", metavar="FILE.npz", help="write the outputs there")
     run.set_defaults(command=_run)
@@ -100,6 +107,16 @@ def _parser() -> argparse.ArgumentParser:
     lab.add_argument("--port", type=int, help="port of the server on the loopback interface")
     lab.set_defaults(command=_lab)
     return parser
+
+
+def _add_function(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--function", metavar="NAME", help="which, of a Core ML model with several")
+
+
+def _load(chosen: argparse.Namespace) -> Model:
+    from workbench.model import load
+
+    return load(chosen.source, **({"function": chosen.function} if chosen.function else {}))
 
 
 def _add_target(parser: argparse.ArgumentParser, *, required: bool) -> None:
@@ -151,7 +168,7 @@ def _convert(chosen: argparse.Namespace) -> int:
     from workbench.session import Session
 
     target = chosen.to or format_for_suffix(chosen.destination).name
-    session = Session(chosen.source)
+    session = Session(_load(chosen))
     session.convert(target, **_options(chosen))
     path = session.export(chosen.destination, overwrite=chosen.overwrite)
     print(f"written: {path}")
@@ -180,9 +197,7 @@ def _verdict(report: Any) -> int:
 
 
 def _inspect(chosen: argparse.Namespace) -> int:
-    from workbench.model import load
-
-    model = load(chosen.source)
+    model = _load(chosen)
     print(f"{model.name}: {model.format}, {len(model.layers)} layers")
     for title, specs in (("input", model.inputs), ("output", model.outputs)):
         for spec in specs:
@@ -194,9 +209,7 @@ def _inspect(chosen: argparse.Namespace) -> int:
 
 
 def _plan(chosen: argparse.Namespace) -> int:
-    from workbench.model import load
-
-    plan = load(chosen.source).plan(chosen.to, **_options(chosen))
+    plan = _load(chosen).plan(chosen.to, **_options(chosen))
     print(plan)
     if not plan.ok:
         _translate(str(plan))
@@ -207,9 +220,8 @@ def _run(chosen: argparse.Namespace) -> int:
     import numpy as np
 
     from workbench.compare.feeds import load_feeds
-    from workbench.model import load
 
-    model = load(chosen.source)
+    model = _load(chosen)
     outputs = model.run(load_feeds(Path(chosen.feeds)))
     print(f"run by {model.executor.name}")
     for name, array in outputs.items():

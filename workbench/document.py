@@ -183,6 +183,12 @@ class Document(ABC):
     layers: tuple[Layer, ...]
     provenance: Provenance | None
 
+    states: Mapping[str, str] = {}  # a default for the formats without state; nothing is put into it
+    """Inputs with the value of a state before a run → the outputs with its value after the run."""
+
+    read_options: Mapping[str, Any] = {}
+    """The options that it was read with: with them :attr:`origin` gives the same document again."""
+
     @abstractmethod
     def hub(self) -> ir.Model:
         """The hub graph (cached): opset ``workbench.hub.OPSET``, functions inlined, each node stamped with its layers.
@@ -201,6 +207,27 @@ class Document(ABC):
 
         Called with a temporary sibling by :func:`workbench.files.replacing`; never with the user's own path.
         """
+
+    def weights(self) -> Mapping[str, Callable[[], Any]]:
+        """Name → what reads the weight, an array; the initializers of the hub where a format does not say it better."""
+        found = self.hub().graph.initializers
+        return {name: value.const_value.numpy for name, value in found.items() if value.const_value is not None}
+
+    def receive(self, name: str, value: Any) -> Any:
+        """A feed as an array, where the format's interface takes more than arrays (a picture, say)."""
+        return value
+
+    def default_feed(self, spec: TensorSpec) -> Any:
+        """What an input is fed with that is not given, an array; ``None`` where it has to be given."""
+        return None
+
+    def check_feed(self, name: str, shape: Sequence[int]) -> None:
+        """Check what the format's interface says of an input beyond its spec.
+
+        Raises:
+            ExecutionError: the shape is not among those that the model takes.
+        """
+        return
 
     def precision_note(self) -> str:
         """What is to be known about the arithmetic when comparing (``"float16 storage and rounding"``); or ``""``."""

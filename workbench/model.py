@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from workbench.document import Document, Layer, Progress, Provenance, TensorSpec, silent
-from workbench.errors import ConversionError, ExecutionError, ModelError, Refusal
+from workbench.errors import ConversionError, ExecutionError, OptionError, Refusal
 from workbench.executors import Executor, check_feeds, executor_for
 from workbench.files import replacing
-from workbench.formats import Draft, Source, format_named, format_of, make_options
+from workbench.formats import Draft, Format, Source, format_named, format_of, make_options
 from workbench.hub import Specialized, check_shapes, open_dimensions, specialize
 from workbench.lowering import Outcome, worst
 from workbench.plan import Plan, PlanRow, Verdict
@@ -33,22 +33,30 @@ def load(source: str | os.PathLike[str] | object, **options: Any) -> Model:
     Args:
         source: a path (file, folder or archive; the format is told from the content, not from the suffix alone), or an
             in-memory model: ``onnx.ModelProto``, coremltools' ``MLModel``, ``torch.nn.Module``.
-        options: for in-memory models that need more than themselves, e.g. ``example_inputs=(x,)`` for PyTorch.
+        options: what the source alone does not say: ``function="name"`` of a Core ML model with several functions,
+            ``example_inputs=(x,)`` for PyTorch.
 
     Raises:
         ModelError: the model cannot be read; the message says what is wrong with it and where.
+        OptionError: an option that this kind of source does not take, or a bad value.
     """
     if isinstance(source, Model):
         return source
     if isinstance(source, str | os.PathLike):
-        if options:
-            raise ModelError(f"the options {', '.join(options)} are for in-memory models; {source!s} is a path.")
         path = Path(os.path.expanduser(source))
-        return Model(format_of(path).read(path))
+        return Model(_read(format_of(path), path, options))
     from workbench.frameworks import document_of
 
     document = document_of(source, options)
-    return Model(document if document is not None else format_of(source).read(source))
+    return Model(document if document is not None else _read(format_of(source), source, options))
+
+
+def _read(chosen: Format, source: Path | object, options: Mapping[str, Any]) -> Document:
+    unknown = [name for name in options if name not in chosen.read_options]
+    if unknown:
+        takes = f"takes {', '.join(chosen.read_options)}" if chosen.read_options else "takes none"
+        raise OptionError(f"unknown option {unknown[0]!r}; a {chosen.title} model {takes}.")
+    return chosen.read(source, **options)
 
 
 class Model:
@@ -103,6 +111,15 @@ class Model:
             ConversionError: layers that the hub cannot express.
         """
         return self.document.hub()
+
+    @property
+    def weights(self) -> Weights:
+        """The weights by name, each read when it is asked for.
+
+        Raises:
+            ConversionError: the names are those of the hub, and layers cannot be expressed there.
+        """
+        return Weights(self.document.weights())
 
     # -- converting ---------------------------------------------------------------------------------------------
 
@@ -197,12 +214,30 @@ class Model:
             self._executor = executor_for(self.document)
         return self._executor
 
-    def run(self, feeds: Mapping[str, Any], taps: Literal["all"] | Sequence[str] | None = None) -> dict[str, Array]:
+    @property
+    def states(self) -> Mapping[str, str]:
+        """Inputs with the value of a state before a run → the outputs with its value after the run."""
+        return self.document.states
+
+    def new_state(self) -> dict[str, Array]:
+        """A state to hand to :meth:`run`: each of :attr:`states` with what it begins with."""
+        return {spec.name: self.document.default_feed(spec) for spec in self.inputs if spec.name in self.states}
+
+    def run(
+        self,
+        feeds: Mapping[str, Any],
+        taps: Literal["all"] | Sequence[str] | None = None,
+        state: dict[str, Array] | None = None,
+    ) -> dict[str, Array]:
         """Run the model.
 
         Args:
-            feeds: input name → array. A model that we converted also takes the names, dtypes and shapes of its source.
+            feeds: input name → array. A model that we converted also takes the names, dtypes and shapes of its source;
+                an image input of a Core ML model takes a PIL image. What has a default (an optional input, a state)
+                may be left out.
             taps: layer names whose tensors to return besides the outputs, or ``"all"``.
+            state: of :meth:`new_state`; it is read, and overwritten with the values after the run, which are then
+                no outputs. Without it a state begins as :meth:`new_state` has it, and is returned as an output.
 
         Returns:
             The outputs by name, in the order of :attr:`outputs`; then, for taps, the first output of each layer under
@@ -211,7 +246,21 @@ class Model:
         Raises:
             ExecutionError: feeds that do not fit, an unknown tap, or a failure of the executor.
         """
-        ready = self.adapt_feeds(feeds)
+        ready = self.adapt_feeds(feeds if state is None else {**feeds, **self._carried(state, feeds)})
+        results = self._run(ready, taps)
+        if state is not None:
+            state.update({name: results.pop(output) for name, output in self.states.items()})
+        return results
+
+    def _carried(self, state: Mapping[str, Array], feeds: Mapping[str, Any]) -> Mapping[str, Array]:
+        if set(state) != set(self.states):
+            raise ExecutionError(f"a state of this model has {list(self.states)}, not {list(state)}; see new_state().")
+        twice = sorted(set(state) & set(feeds))
+        if twice:
+            raise ExecutionError(f"{twice[0]!r} is fed and is in the state too; leave one of them out.")
+        return state
+
+    def _run(self, ready: Mapping[str, Array], taps: Literal["all"] | Sequence[str] | None) -> dict[str, Array]:
         if taps is None:
             return self.executor.run(ready, None)
         tapped = self._taps(taps)
@@ -251,6 +300,8 @@ class Model:
         Lists and numbers are converted; arrays have to be of the input's dtype and shape, or of those of the source's
         input that the record of the conversion names (an int64 that became int32 must fit).
 
+        What is left out and has a default gets it.
+
         Raises:
             ExecutionError: a name, dtype or shape that fits neither; the message says what would.
         """
@@ -263,8 +314,14 @@ class Model:
             if spec is None:
                 expected = ", ".join(map(str, self.inputs))
                 raise ExecutionError(f"{self.format} model {self.name!r} has no input {name!r}; it takes {expected}.")
-            adapted[spec.name] = _fit(value, spec, origins.get(spec.name))
+            adapted[spec.name] = _fit(self.document.receive(spec.name, value), spec, origins.get(spec.name))
+        for spec in self.inputs:
+            default = None if spec.name in adapted else self.document.default_feed(spec)
+            if default is not None:
+                adapted[spec.name] = default
         check_feeds(self.inputs, adapted)
+        for name, array in adapted.items():
+            self.document.check_feed(name, array.shape)
         return adapted
 
     # -- showing ------------------------------------------------------------------------------------------------
@@ -287,6 +344,25 @@ class Model:
         ]
         body = "".join(f"<tr><th>{key}</th><td>{html.escape(text)}</td></tr>" for key, text in rows)
         return f"<table><caption>{html.escape(self.name)}</caption>{body}</table>"
+
+
+class Weights(Mapping[str, Array]):
+    """A model's weights: name → array, read (and decompressed, where the file has it compressed) at each look-up."""
+
+    def __init__(self, readers: Mapping[str, Callable[[], Array]]) -> None:
+        self._readers = readers
+
+    def __getitem__(self, name: str) -> Array:
+        return self._readers[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._readers)
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+    def __repr__(self) -> str:
+        return f"Weights({len(self)} tensors)"
 
 
 def _with_shape(spec: TensorSpec, shape: Sequence[int] | None) -> TensorSpec:

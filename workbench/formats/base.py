@@ -81,6 +81,9 @@ class Format(ABC):
 
     options: ClassVar[type[Options]] = Options
 
+    read_options: ClassVar[tuple[str, ...]] = ()
+    """The options that :meth:`read` takes."""
+
     static_shapes: ClassVar[bool] = True
     """Whether :meth:`draft` needs a graph whose input shapes are all fixed."""
 
@@ -93,8 +96,8 @@ class Format(ABC):
         """Whether the in-memory object is a model of this format (without importing heavy libraries for it)."""
 
     @abstractmethod
-    def read(self, source: Path | object) -> Document:
-        """Read a path or an adopted object.
+    def read(self, source: Path | object, **options: Any) -> Document:
+        """Read a path or an adopted object, with options of :attr:`read_options` only.
 
         Raises:
             ModelError: the file is damaged, unsafe, or of a kind that is not supported; the message names it.

@@ -36,10 +36,10 @@ def _load(origin: Origin) -> list[str]:
     if origin.uploaded:
         return [
             "# The file came through the browser: put it beside this script.",
-            f"model = wb.load({origin.name!r})",
+            f"model = wb.load({_call(origin.name, **origin.options)})",
         ]
     if origin.is_path:
-        return [f"model = wb.load({str(origin.value)!r})"]
+        return [f"model = wb.load({_call(str(origin.value), **origin.options)})"]
     kind = type(origin.value)
     live = ", ".join(["source", *origin.options])
     return [

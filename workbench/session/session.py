@@ -277,7 +277,8 @@ class Session:
         outcome = f"{model.format}, {len(model.layers)} layers"
         document = getattr(model, "document", None)  # a Model that was read from a file is known by its file
         given = getattr(document, "origin", None) or source if source is model else source
-        fresh = State(origin=Origin(given, shown, uploaded, tuple(options)), model=model)
+        options = options or dict(getattr(document, "read_options", {}))
+        fresh = State(origin=Origin(given, shown, uploaded, options), model=model)
         changes = {field: getattr(fresh, field) for field in fresh.__dataclass_fields__ if field != "history"}
         return model, changes, outcome
 

@@ -27,13 +27,13 @@ class Origin:
         value: what was given to ``wb.load``: a path or a live object.
         name: how it is called on display.
         uploaded: whether ``value`` is a temporary file that was sent by a browser.
-        options: names of the further arguments of ``wb.load`` that were given.
+        options: the further arguments of ``wb.load`` that were given.
     """
 
     value: object
     name: str
     uploaded: bool = False
-    options: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_path(self) -> bool:

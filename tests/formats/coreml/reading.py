@@ -53,6 +53,15 @@ class Case:
         return self.name
 
 
+def affine_to_one_row(mb: Any, x: Any) -> Any:
+    """An operation that the reader refuses."""
+    return mb.affine(
+        x=x, transform_matrix=np.ones((1, 6), np.float32), output_height=1, output_width=4, align_corners=True,
+        sampling_mode="bilinear", padding_mode="constant", padding_value=0.0,
+        coordinates_mode="normalized_minus_one_to_one",
+    )  # fmt: skip
+
+
 def package(case: Case, folder: Path) -> Path:
     """The operation alone in a package: all inputs are the function's."""
     with toolkit.session():

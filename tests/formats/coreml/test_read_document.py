@@ -10,7 +10,7 @@ import pytest
 
 from tests.formats.coreml.reading import compare, run
 from workbench.document import Provenance, silent
-from workbench.errors import ConversionError, ModelError
+from workbench.errors import ModelError
 from workbench.formats.base import Source
 from workbench.formats.coreml import FORMAT, toolkit
 from workbench.formats.coreml.options import CoreMLOptions
@@ -117,25 +117,6 @@ def test_what_our_writer_records_is_read() -> None:
     assert [layer for layers in document.provenance.layers.values() for layer in layers] == ["act"]
     assert set(document.provenance.layers) <= {layer.name for layer in document.layers}
     assert PROVENANCE in document.interface.metadata  # type: ignore[attr-defined]
-
-
-def test_states_are_refused_by_name() -> None:
-    ct = toolkit.coremltools()
-    with toolkit.session():
-        mil = toolkit.mil()
-        spec = mil.Builder.StateTensorSpec((2, 3), dtype=toolkit.submodule("converters.mil.mil.types").fp16)
-
-        @mil.Builder.program(input_specs=[mil.Builder.TensorSpec((2, 3)), spec], opset_version=ct.target.iOS18)  # type: ignore[untyped-decorator]
-        def program(x: Any, state: Any) -> Any:
-            return mil.Builder.add(x=mil.Builder.cast(x=mil.Builder.read_state(input=state), dtype="fp32"), y=x)
-
-        model = ct.convert(
-            program, convert_to="mlprogram", minimum_deployment_target=ct.target.iOS18, skip_model_load=True
-        )
-    document = read(model)
-    assert len(document.interface.states) == 1
-    with pytest.raises(ConversionError, match=r"iOS18\.read_state"):
-        document.hub()
 
 
 def test_functions_of_a_program() -> None:

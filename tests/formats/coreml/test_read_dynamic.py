@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.formats.coreml.reading import Case, check
+from tests.formats.coreml.reading import Case, affine_to_one_row, check
 from workbench.errors import ConversionError
 
 torch = pytest.importorskip("torch")
@@ -124,9 +124,9 @@ def test_cond(chosen: int) -> None:
 
 def test_refusals_inside_blocks_are_reported() -> None:
     def build(mb: Any, x: Any) -> Any:
-        noise = lambda: mb.random_normal(shape=[1, 4, 9, 10])  # noqa: E731
+        row = lambda: affine_to_one_row(mb, x)  # noqa: E731
         pred = mb.less(x=mb.reduce_max(x=x, axes=[0, 1, 2, 3], keep_dims=False), y=0.0)
-        return mb.cond(pred=pred, _true_fn=noise, _false_fn=lambda: mb.identity(x=x))
+        return mb.cond(pred=pred, _true_fn=row, _false_fn=row)
 
-    with pytest.raises(ConversionError, match=r"iOS15\.random_normal"):
-        check(Case("noise", build, {"x": X}, np.copy))
+    with pytest.raises(ConversionError, match=r"iOS15\.affine"):
+        check(Case("row", build, {"x": X}, np.copy))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.formats.coreml.reading import Case, check
+from tests.formats.coreml.reading import Case, affine_to_one_row, check
 from workbench.errors import ConversionError
 
 torch = pytest.importorskip("torch")
@@ -163,6 +163,42 @@ LINEAR = [
         {"x": X2, "y": floats(2, 10, 9, 3)},
         lambda x, y: np.einsum("abcd,adce->abce", x, y),
     ),
+    Case(
+        "einsum-broadcast",
+        lambda mb, x, y: mb.einsum(values=(x, y), equation="abcd,adce->abce"),
+        {"x": floats(1, 3, 4, 5), "y": floats(2, 5, 1, 6)},
+        lambda x, y: np.einsum("abcd,adce->abce", x.repeat(2, 0), y.repeat(4, 2)),
+    ),
+    Case(
+        "matmul-integer-constant",
+        lambda mb, x: mb.matmul(x=x, y=np.arange(15, dtype=np.int32).reshape(5, 3)),
+        {"x": floats(4, 5)},
+        lambda x: x @ np.arange(15).reshape(5, 3).astype(np.float32),
+        release=17,
+    ),
+    Case(
+        "matmul-integer-tensor",
+        lambda mb, x: mb.matmul(x=np.float32([[1, 2, 3]]), y=x),
+        {"x": np.arange(6, dtype=np.int32).reshape(3, 2)},
+        lambda x: np.asarray([[1, 2, 3]], np.int32) @ x,
+        release=17,
+    ),
+    Case(
+        "linear-integer-weight",
+        lambda mb, x: mb.linear(x=x, weight=np.int32([[1, 2], [3, 4]]), bias=np.int32([5, 6])),
+        {"x": floats(1, 3, 2)},
+        lambda x: x @ np.float32([[1, 3], [2, 4]]) + np.float32([5, 6]),
+        release=17,
+    ),
+    Case(
+        "attention-unknown-sizes",
+        lambda mb, q, k, v: mb.scaled_dot_product_attention(query=q, key=k, value=v),
+        {"q": floats(2, 3, 4, 5), "k": floats(2, 3, 6, 5), "v": floats(2, 3, 6, 7)},
+        lambda q, k, v: F.scaled_dot_product_attention(tensor(q), tensor(k), tensor(v)),
+        release=18,
+        dynamic=True,
+        atol=1e-5,
+    ),
     *(
         Case(
             f"attention-{kind}",
@@ -210,6 +246,23 @@ NORMS = [
     Case(
         "local_response_norm", lambda mb, x: mb.local_response_norm(x=x, size=3, alpha=0.1, beta=0.5, k=2.0), {"x": X2},
         lambda x: F.local_response_norm(tensor(x), 3, alpha=0.1, beta=0.5, k=2.0),
+    ),
+    *(
+        Case(
+            f"local_response_norm-even-{size}",
+            lambda mb, x, size=size: mb.local_response_norm(x=x, size=size, alpha=0.9),
+            {"x": X2}, lambda x, size=size: F.local_response_norm(tensor(x), size, alpha=0.9), release=16,
+        )
+        for size in (2, 4)
+    ),
+    *(
+        Case(  # the channels are the first dimension: see the lowering
+            f"local_response_norm-rank3-{size}",
+            lambda mb, x, size=size: mb.local_response_norm(x=x, size=size, alpha=0.9, beta=0.6, k=1.5),
+            {"x": floats(5, 3, 4)},
+            lambda x, size=size: F.local_response_norm(tensor(x[None]), size, alpha=0.9, beta=0.6, k=1.5)[0],
+        )
+        for size in (2, 3)
     ),
 ]  # fmt: skip
 
@@ -418,22 +471,24 @@ def test_a_window_outside_the_tensor_is_refused() -> None:
     assert "outside the tensor" in text
 
 
-def test_what_recurrent_layers_cannot_say_is_refused() -> None:
-    given = {"weight_ih": LSTM_IH, "weight_hh": LSTM_HH}
-    inputs = {"x": SEQUENCE, "h": H0, "c": C0}
-    clipped = refusal(lambda mb, x, h, c: mb.lstm(x=x, initial_h=h, initial_c=c, clip=1.0, **given), inputs)
-    assert "clip" in clipped
-    scaled = refusal(lambda mb, x, h, c: mb.lstm(x=x, initial_h=h, initial_c=c, activation="linear", **given), inputs)
-    assert "'linear' is not supported" in scaled
+def test_a_constant_that_the_dtype_of_a_product_cannot_hold_is_refused() -> None:
+    """The result is of the dtype of the tensor; whether 0.5 is cut off or rounded then is not specified."""
+    text = refusal(lambda mb, x: mb.matmul(x=np.float32([[0.5, 2]]), y=x), {"x": np.ones((2, 2), np.int32)}, release=17)
+    assert "elements that are no int32" in text
+
+
+def test_local_response_norm_of_rank_5_is_refused() -> None:
+    text = refusal(lambda mb, x: mb.local_response_norm(x=x, size=3), {"x": X3})
+    assert "which dimension has the channels" in text
 
 
 def test_every_refusal_is_reported() -> None:
-    """Two operators without counterpart, and one between them that has one."""
+    """Two operations without counterpart, and one between them that has one."""
 
     def build(mb: Any, x: Any) -> Any:
-        first = mb.random_uniform(shape=[2, 4, 11], low=0.0, high=1.0)
-        return mb.random_bernoulli(shape=mb.shape(x=mb.add(x=first, y=x)), prob=0.5)
+        first = affine_to_one_row(mb, x)
+        return affine_to_one_row(mb, mb.relu(x=first))
 
     with pytest.raises(ConversionError) as caught:
-        check(Case("two", build, {"x": X1}))
-    assert [item.operator for item in caught.value.refusals] == ["iOS15.random_uniform", "iOS15.random_bernoulli"]
+        check(Case("two", build, {"x": np.ones((1, 2, 3, 4), np.float32)}, np.copy))
+    assert [item.operator for item in caught.value.refusals] == ["iOS15.affine", "iOS15.affine"]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.formats.coreml.reading import Case, check
+from tests.formats.coreml.reading import Case, check, package, run
 from workbench.errors import LimitError
+from workbench.formats.coreml.read import read
 
 Array = np.ndarray[Any, Any]
 RNG = np.random.default_rng(5)
@@ -128,6 +131,12 @@ def sliced(name: str, begin: list[int], end: list[int], expect: Any, **parameter
     )
 
 
+def updated(x: Any, where: Any, values: Any) -> Any:
+    result = x.copy()
+    result[where] = values
+    return result
+
+
 SLICES = [
     sliced("plain", [0, 1, 1, 0], [2, 3, 3, 5], lambda x: x[0:2, 1:3, 1:3, 0:5]),
     sliced("negative", [0, -2, 0, -4], [1, 3, -1, -1], lambda x: x[0:1, -2:3, 0:-1, -4:-1]),
@@ -158,6 +167,36 @@ SLICES = [
         "slice_update",
         lambda mb, x, y: mb.slice_update(x=x, update=y, begin=[0, 0, 1, 0], end=[2, 3, 3, 5], stride=[1, 2, 1, 1]),
         {"x": X, "y": Y[:, :2, :2]}, release=18,
+    ),
+    Case(
+        "slice_update-computed",
+        lambda mb, x, y, b, e: mb.slice_update(x=x, update=y, begin=b, end=e, stride=[1, 2, 1, 1]),
+        {
+            "x": X, "y": Y[:, :2, :2], "b": np.asarray([0, 0, 1, 0], np.int32), "e": np.asarray([2, 3, 3, 5], np.int32)
+        },
+        lambda x, y, b, e: updated(x, np.s_[0:2, 0:3:2, 1:3, 0:5], y), release=18,
+    ),
+    Case(
+        "slice_update-computed-masks",
+        lambda mb, x, y, b: mb.slice_update(
+            x=x, update=y, begin=b, end=[9, 9, 9, 9], begin_mask=[True, False, False, False],
+            end_mask=[False, True, False, True], squeeze_mask=[False, False, True, False],
+        ),
+        {"x": X, "y": Y[:, :2, 0, :4], "b": np.asarray([7, 1, -1, 1], np.int32)},
+        lambda x, y, b: updated(x, np.s_[:, 1:, -1, 1:], y), release=18,
+    ),
+    Case(
+        "slice_update-computed-backwards",
+        lambda mb, x, y, e: mb.slice_update(x=x, update=y, begin=[0, -1, 0, 3], end=e, stride=[1, -1, 2, -2]),
+        {"x": X, "y": Y[:1, :2, :2, :2], "e": np.asarray([1, 0, 4, 0], np.int32)},
+        lambda x, y, e: updated(x, np.s_[0:1, -1:0:-1, 0:4:2, 3:0:-2], y), release=18,
+    ),
+    Case(
+        "slice_update-unknown-sizes",
+        lambda mb, x, y: mb.slice_update(
+            x=x, update=y, begin=[0, 1, 0, 0], end=[2, 3, 1, 1], end_mask=[False, False, True, True]
+        ),
+        {"x": X, "y": Y[:, :2]}, lambda x, y: updated(x, np.s_[:, 1:3], y), release=18, dynamic=True,
     ),
 ]  # fmt: skip
 
@@ -305,3 +344,33 @@ def test_constants_that_a_small_file_can_demand_are_bounded() -> None:
     )
     with pytest.raises(LimitError, match="folded_elements"):
         check(greedy)
+
+
+INDEXED: dict[str, Callable[..., Any]] = {
+    "gather": lambda mb, x, i: mb.gather(x=x, indices=i, axis=1, validate_indices=True),
+    "gather_along_axis": lambda mb, x, i: mb.gather_along_axis(
+        x=mb.reshape(x=x, shape=[-1]), indices=i, validate_indices=True
+    ),
+    "gather_nd": lambda mb, x, i: mb.gather_nd(x=x, indices=i, validate_indices=True),
+    "scatter": lambda mb, x, i: mb.scatter(
+        data=x, indices=i, updates=x, axis=1, mode="update", validate_indices=True
+    ),
+    "scatter_along_axis": lambda mb, x, i: mb.scatter_along_axis(
+        data=mb.reshape(x=x, shape=[-1]), indices=i, updates=np.float32([1, 2, 3]), validate_indices=True
+    ),
+    "scatter_nd": lambda mb, x, i: mb.scatter_nd(
+        data=x, indices=i, updates=np.ones(5, np.float32), validate_indices=True
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("operator", INDEXED)
+def test_negative_indices_are_errors_where_indices_are_validated(operator: str, tmp_path: Path) -> None:
+    """From iOS 17 on, they are out of bounds like those that are too large; unvalidated, nothing is said of them."""
+    good, bad = np.asarray([0, 1, 2], np.int32), np.asarray([0, -1, 2], np.int32)
+    case = Case(operator, INDEXED[operator], {"x": X, "i": good}, release=17)
+    document = read(package(case, tmp_path))
+    run(document, {"x": X, "i": good})
+    for index in (bad, np.asarray([0, 1000, 2], np.int32)):
+        with pytest.raises(Exception, match=r"(?i)bound|invalid|range"):
+            run(document, {"x": X, "i": index})

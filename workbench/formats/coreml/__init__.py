@@ -27,6 +27,7 @@ class CoreMLFormat(Format):
     title = "Core ML"
     suffixes = (".mlpackage", ".mlmodel", ".mlpackage.zip")
     options = CoreMLOptions
+    read_options = ("function", "precision")
 
     def claims(self, path: Path) -> bool:
         """Whether the content is a package, an archive of one, or a serialised ``Model`` message."""
@@ -44,11 +45,11 @@ class CoreMLFormat(Format):
             return True
         return getattr(getattr(kind, "DESCRIPTOR", None), "full_name", "") == "CoreML.Specification.Model"
 
-    def read(self, source: Path | object) -> Document:
-        """Read a path or an adopted object."""
+    def read(self, source: Path | object, **options: Any) -> Document:
+        """Read a path or an adopted object; see :func:`workbench.formats.coreml.read.read`."""
         from workbench.formats.coreml.read import read
 
-        return read(source)
+        return read(source, **options)
 
     def tables(self) -> Mapping[str, Table[Any]]:
         """ML programs both ways, and the way in of their compressed weights and of the older form."""

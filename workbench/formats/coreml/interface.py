@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.document import Dim
+from workbench.errors import ModelError, OptionError
 
 ARRAY_DTYPES = {0x10020: "float32", 0x10040: "float64", 0x20020: "int32", 0x10010: "float16", 0x20008: "int8"}
 """``ArrayFeatureType.ArrayDataType`` → numpy's name."""
@@ -29,6 +30,7 @@ class Feature:
         sizes: the sizes that each dimension may have, as (lowest, highest); the highest is -1 where there is none.
         shapes: the shapes that are allowed, where they are enumerated.
         colours: the order of an image's channels.
+        default: the value that each element of an optional array has where it is not given.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Feature:
     shapes: tuple[tuple[int, ...], ...] = ()
     colours: str = ""
     optional: bool = False
+    default: float | None = None
 
     def dims(self) -> tuple[Dim, ...] | None:
         """The default shape with a name for each dimension that may vary."""
@@ -48,15 +51,40 @@ class Feature:
             f"{self.name}_{axis}" if self._varies(axis, size) else size for axis, size in enumerate(self.shape)
         )
 
+    def takes(self, shape: Sequence[int]) -> bool:
+        """Whether the description allows the shape, as far as it speaks of shapes of that rank."""
+        if self.shapes:
+            return tuple(shape) in self.shapes or tuple(shape) == self.shape
+        if len(shape) != len(self.sizes):
+            return True
+        return all(
+            low <= size and (high < 0 or size <= high) for size, (low, high) in zip(shape, self.sizes, strict=True)
+        )
+
+    def describe_shapes(self) -> str:
+        """``[1, 3, 32 to 128, 8 or more]``, or the shapes that are enumerated."""
+        if self.shapes:
+            return " or ".join(str(list(shape)) for shape in self.shapes)
+        return f"[{', '.join(_described(low, high) for low, high in self.sizes)}]"
+
     def _varies(self, axis: int, size: int) -> bool:
         if self.shapes:
             return any(len(shape) == len(self.shape or ()) and shape[axis] != size for shape in self.shapes)
         return axis < len(self.sizes) and self.sizes[axis][0] != self.sizes[axis][1]
 
 
+def _described(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low} or more" if high < 0 else f"{low} to {high}"
+
+
 @dataclass(frozen=True)
 class Interface:
-    """The whole description."""
+    """The whole description, of one function where there are several.
+
+    Attributes:
+        function: the function that is described; ``""`` where the model has one only.
+        functions: all that there are.
+    """
 
     inputs: tuple[Feature, ...]
     outputs: tuple[Feature, ...]
@@ -64,15 +92,32 @@ class Interface:
     label_name: str = ""
     probabilities_name: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    function: str = ""
+    functions: tuple[str, ...] = ()
 
 
-def interface_of(message: Any) -> Interface:
-    """Read the description of a ``Model`` message; a multi-function model's is that of its default function."""
+def interface_of(message: Any, function: str = "") -> Interface:
+    """Read the description of a ``Model`` message.
+
+    Args:
+        message: the ``Model``.
+        function: of a model with several; its default function if none is named.
+
+    Raises:
+        OptionError: the model has no such function.
+        ModelError: its default function is not there.
+    """
     description = message.description
     features = description
-    if description.functions:
-        name = description.defaultFunctionName
-        features = next((entry for entry in description.functions if entry.name == name), description.functions[0])
+    functions = tuple(entry.name for entry in description.functions)
+    chosen = function or description.defaultFunctionName
+    if function and function not in (functions or ("main",)):
+        raise OptionError(f"the model has no function {function!r}; it has {', '.join(functions) or 'main'}.")
+    if functions:
+        chosen = chosen or functions[0]
+        if chosen not in functions:
+            raise ModelError(f"the model has no function {chosen!r}, its default; it has {', '.join(functions)}.")
+        features = description.functions[functions.index(chosen)]
     return Interface(
         inputs=tuple(map(_feature, features.input)),
         outputs=tuple(map(_feature, features.output)),
@@ -80,6 +125,8 @@ def interface_of(message: Any) -> Interface:
         label_name=features.predictedFeatureName,
         probabilities_name=features.predictedProbabilitiesName,
         metadata=dict(description.metadata.userDefined),
+        function=chosen,
+        functions=functions,
     )
 
 
@@ -98,7 +145,9 @@ def _array(name: str, array: Any, optional: bool) -> Feature:
     sizes = tuple((int(size.lowerBound), int(size.upperBound)) for size in array.shapeRange.sizeRanges)
     shape = tuple(int(size) for size in array.shape) or (shapes[0] if shapes else ())
     dtype = ARRAY_DTYPES.get(array.dataType, "float32")
-    return Feature(name, "array", dtype, shape or None, sizes, shapes, optional=optional)
+    which = array.WhichOneof("defaultOptionalValue")
+    default = None if which is None else float(getattr(array, which))
+    return Feature(name, "array", dtype, shape or None, sizes, shapes, optional=optional, default=default)
 
 
 def _image(name: str, image: Any, optional: bool) -> Feature:

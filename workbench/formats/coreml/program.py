@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from workbench import limits
@@ -12,6 +12,7 @@ from workbench.formats.coreml.package import Package
 from workbench.formats.coreml.values import Constant, Values, named_spec, shown
 
 _FIRST_RELEASE = 10  # the operator set CoreML5 came with iOS 15, CoreML6 with iOS 16, …
+_FLOAT16, _FLOAT32 = 10, 11  # MILSpec.DataType
 _WEIGHT_KINDS = ("float", "bfloat", "uint1", "uint2", "uint3", "uint4", "uint6", "int4", "uint8", "int8")
 
 
@@ -22,14 +23,15 @@ class Program:
         message: the ``MILSpec.Program`` message.
         package: where its weights are.
         function: the function to take; the program's only or main one by default.
+        widen: take every float16 for float32.
 
     Raises:
         ModelError: there is no such function, or its operator set is not known.
     """
 
-    def __init__(self, message: Any, package: Package, function: str = "") -> None:
+    def __init__(self, message: Any, package: Package, function: str = "", widen: bool = False) -> None:
         self.package = package
-        self.values = Values(package)
+        self.values = Values(package, widen)
         names = list(message.functions)
         self.name = function or ("main" if "main" in names else names[0] if len(names) == 1 else "main")
         if self.name not in names:
@@ -37,6 +39,8 @@ class Program:
         found = message.functions[self.name]
         if found.opset not in found.block_specializations:
             raise ModelError(f"{package.label}: the function {self.name!r} has no block for the opset {found.opset!r}.")
+        if widen:
+            found = _widened(found)
         self.block: Any = found.block_specializations[found.opset]
         self.version = _release(found.opset, package.label)
         self.inputs = tuple(named_spec(named, f"{package.label}: the input") for named in found.inputs)
@@ -108,7 +112,11 @@ def is_attribute(constant: Constant) -> bool:
 
 def layer_name(operation: Any) -> str:
     """An operation's layer is named by its first output: its own ``name`` need not be unique, nor be there."""
-    return str(operation.outputs[0].name if operation.outputs else operation.type)
+    if operation.outputs:
+        return str(operation.outputs[0].name)
+    attributes = operation.attributes
+    named = attributes["name"].immediateValue.tensor.strings.values if "name" in attributes else ()
+    return str(named[0]) if named else str(operation.type)
 
 
 def block_outputs(program: Program) -> dict[str, TensorSpec]:
@@ -117,6 +125,44 @@ def block_outputs(program: Program) -> dict[str, TensorSpec]:
     for operation in program.block.operations:
         for named in operation.outputs:
             found[named.name] = named_spec(named, f"{program.package.label}: {operation.type}")
+    return found
+
+
+def _widened(function: Any) -> Any:
+    """A copy of a function in which every tensor that is declared as float16 is declared as float32."""
+    copy = type(function)()
+    copy.CopyFrom(function)
+    for named in copy.inputs:
+        _widen(named.type)
+    for block in copy.block_specializations.values():
+        _widen_block(block)
+    return copy
+
+
+def _widen_block(block: Any) -> None:
+    for named in (*block.inputs, *(named for operation in block.operations for named in operation.outputs)):
+        _widen(named.type)
+    for operation in block.operations:
+        for nested in operation.blocks:
+            _widen_block(nested)
+
+
+def _widen(value_type: Any) -> None:
+    kind = value_type.WhichOneof("type")
+    if kind == "stateType":
+        _widen(value_type.stateType.wrappedType)
+    elif kind == "listType":
+        _widen(value_type.listType.type)
+    elif kind == "tensorType" and value_type.tensorType.dataType == _FLOAT16:
+        value_type.tensorType.dataType = _FLOAT32
+
+
+def unused(name: str, taken: Collection[str]) -> str:
+    """The name, numbered if it is taken."""
+    found, count = name, 0
+    while found in taken:
+        count += 1
+        found = f"{name}/{count}"
     return found
 
 

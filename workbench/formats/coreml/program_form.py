@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import onnx_ir as ir
@@ -11,24 +12,36 @@ from workbench.document import Layer, TensorSpec
 from workbench.errors import ModelError
 from workbench.formats.coreml.interface import Feature, Interface
 from workbench.formats.coreml.package import Package
-from workbench.formats.coreml.program import Program, block_outputs
+from workbench.formats.coreml.program import Program, block_outputs, unused
+from workbench.formats.coreml.values import Constant
 
 
 class ProgramForm:
-    """The default function of a program, with the interface that the description gives it."""
+    """One function of a program, with the interface that the description gives it.
 
-    def __init__(self, message: Any, package: Package, interface: Interface) -> None:
+    A state is an input with its value before the run, and an output, behind the others, with its value after it.
+    """
+
+    def __init__(self, message: Any, package: Package, interface: Interface, widen: bool = False) -> None:
         self._message = message.mlProgram
-        self.program = Program(message.mlProgram, package, message.description.defaultFunctionName)
+        self.program = Program(message.mlProgram, package, interface.function, widen)
         self._layers = self.program.layers()
         self._specs = block_outputs(self.program)
         declared = {spec.name: spec for spec in self.program.inputs}
-        self.inputs = tuple(self._input(feature, declared) for feature in interface.inputs)
+        self.inputs = tuple(
+            self._input(name, declared) for name in (*(feature.name for feature in interface.inputs), *interface.states)
+        )
         classified = self._classify()
         self.labels = classified[1]
         label_names = (interface.label_name,) if self.labels else ()
-        self.outputs = tuple(
+        self._results = tuple(
             self._output(feature, classified[0]) for feature in interface.outputs if feature.name not in label_names
+        )
+        taken = {*self._specs, *(spec.name for spec in self._results)}
+        self.states: Mapping[str, str] = {name: unused(f"{name}_out", taken) for name in interface.states}
+        self.outputs: tuple[TensorSpec, ...] = (
+            *self._results,
+            *(replace(declared[name], name=out) for name, out in self.states.items()),
         )
 
     def layers(self) -> tuple[Layer, ...]:
@@ -39,7 +52,13 @@ class ProgramForm:
         """Lower the function."""
         from workbench.formats.coreml.to_onnx import lower_program
 
-        return lower_program(self.program, name, self.inputs, self.outputs)
+        return lower_program(self.program, name, self.inputs, self._results, self.states)
+
+    def weights(self) -> Mapping[str, Constant]:
+        """Every constant that operations work with, by its name in the program."""
+        from workbench.formats.coreml.to_onnx import program_weights
+
+        return program_weights(self.program)
 
     def weight_files(self) -> set[str]:
         """The files that values of any function lie in."""
@@ -58,10 +77,10 @@ class ProgramForm:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
-    def _input(self, feature: Feature, declared: dict[str, TensorSpec]) -> TensorSpec:
-        if feature.name not in declared:
-            raise ModelError(f"{self.program.package.label}: the program has no input {feature.name!r}.")
-        spec = declared[feature.name]
+    def _input(self, name: str, declared: dict[str, TensorSpec]) -> TensorSpec:
+        if name not in declared:
+            raise ModelError(f"{self.program.package.label}: the program has no input {name!r}.")
+        spec = declared[name]
         if spec.shape is None:
             return spec
         dims = tuple(f"{spec.name}_{axis}" if dim is None else dim for axis, dim in enumerate(spec.shape))

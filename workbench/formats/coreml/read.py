@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import onnx_ir as ir
 
-from workbench.document import Document, Layer, Provenance, TensorSpec
-from workbench.errors import ModelError, SaveError
+from workbench.document import Document, Layer, Provenance, TensorLink, TensorSpec
+from workbench.errors import ExecutionError, ModelError, OptionError, SaveError
 from workbench.formats.coreml import toolkit
+from workbench.formats.coreml.image import is_picture, tensor_of
 from workbench.formats.coreml.interface import Interface, interface_of
 from workbench.formats.coreml.package import Package, open_package, write_package
 
@@ -27,6 +29,7 @@ class Form(Protocol):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     labels: tuple[Any, ...]
+    states: Mapping[str, str]
 
     def layers(self) -> tuple[Layer, ...]:
         """The layers as the model states them."""
@@ -49,27 +52,37 @@ class CoreMLDocument(Document):
         default_shapes: input → the shape that Core ML takes if none is given.
         labels: a classifier's classes, in the order of its probabilities. Its document has the probabilities as an
             array for output; the most probable label itself is for the caller to look up.
+        widened: every float16 tensor of the program is taken for float32; the document's record then relates it to the
+            model as it is stored.
     """
 
     format = "coreml"
 
-    def __init__(self, package: Package, name: str, origin: Path | None) -> None:
+    def __init__(
+        self, package: Package, name: str, origin: Path | None, *, function: str = "", widened: bool = False
+    ) -> None:
         self._package = package
         self.name = name
         self.origin = origin
         message = _parse(package)
         self.specification = int(message.specificationVersion)
-        self.interface: Interface = interface_of(message)
-        self._form = _form(message, package, self.interface)
+        self.interface: Interface = interface_of(message, function)
+        self.widened = widened
+        self.read_options = {
+            **({"function": function} if function else {}),
+            **({"precision": "fp32"} if widened else {}),
+        }
+        self._form = _form(message, package, self.interface, widened)
         self.inputs = self._form.inputs
         self.outputs = self._form.outputs
         self.labels = self._form.labels
+        self.states = self._form.states
         self.layers = self._form.layers()
         self.default_shapes: Mapping[str, tuple[int, ...]] = {
             feature.name: feature.shape for feature in self.interface.inputs if feature.shape is not None
         }
-        record = self.interface.metadata.get(PROVENANCE)
-        self.provenance = None if record is None else Provenance.from_json(record)
+        self._features = {feature.name: feature for feature in self.interface.inputs}
+        self.provenance = self._relation(message) if widened else self._record()
         self._hub: ir.Model | None = None
 
     def hub(self) -> ir.Model:
@@ -82,8 +95,10 @@ class CoreMLDocument(Document):
         """Copy specification and weights into a fresh package (``.mlpackage``, its ``.zip``) or a ``.mlmodel``.
 
         Raises:
-            SaveError: the suffix's form cannot hold the model.
+            SaveError: the suffix's form cannot hold the model, or the file has float16 where the document has float32.
         """
+        if self.widened:
+            raise SaveError(f"{self.name}: calculated in float32, stored in float16; load it without precision='fp32'.")
         files = self._form.weight_files()
         if files - {_WEIGHTS}:
             raise SaveError(
@@ -92,20 +107,84 @@ class CoreMLDocument(Document):
         weights = self._package.blob(_WEIGHTS) if files else None
         write_package(path, self._package.spec, weights)
 
+    def _record(self) -> Provenance | None:
+        record = self.interface.metadata.get(PROVENANCE)
+        return None if record is None else Provenance.from_json(record)
+
+    def _relation(self, message: Any) -> Provenance:
+        """Everything here stands for what the model as it is stored has under the same name."""
+        stored = _form(message, self._package, self.interface, widened=False)
+        tensors = [spec.name for spec in (*self.inputs, *(spec for layer in self.layers for spec in layer.outputs))]
+        return Provenance(
+            source_format=self.format,
+            source_name=self.name,
+            layers={layer.name: (layer.name,) for layer in self.layers},
+            tensors={name: TensorLink(name) for name in tensors},
+            inputs={spec.name: spec for spec in stored.inputs},
+            outputs={spec.name: spec for spec in stored.outputs},
+        )
+
+    def receive(self, name: str, value: Any) -> Any:
+        """A PIL image becomes the tensor of an image input."""
+        if not is_picture(value) or name not in self._features:
+            return value
+        dtype = next(spec.dtype for spec in self.inputs if spec.name == name)
+        return tensor_of(value, self._features[name], dtype)
+
+    def default_feed(self, spec: TensorSpec) -> Any:
+        """Zeros for a state, its default value for an optional array; ``None`` for everything else."""
+        if spec.name in self.states:
+            return np.zeros(_static(spec), spec.dtype)
+        feature = self._features.get(spec.name)
+        if feature is None or not feature.optional or feature.default is None:
+            return None
+        shape = self.default_shapes.get(spec.name)
+        return np.full(_static(spec) if shape is None else shape, feature.default, spec.dtype)
+
+    def check_feed(self, name: str, shape: Sequence[int]) -> None:
+        """Check a shape against the shapes or ranges of sizes that the description allows."""
+        feature = self._features.get(name)
+        if feature is not None and not feature.takes(shape):
+            raise ExecutionError(
+                f"the feed {name!r} has the shape {list(shape)}; the model takes {feature.describe_shapes()}."
+            )
+
+    def weights(self) -> Mapping[str, Callable[[], Any]]:
+        """The constants of a program under their own names; those of the older form as the hub names them."""
+        from workbench.formats.coreml.program_form import ProgramForm
+
+        if not isinstance(self._form, ProgramForm):
+            return super().weights()
+        return {name: constant.array for name, constant in self._form.weights().items()}
+
     def precision_note(self) -> str:
         """``float16 storage and rounding`` where the model has float16 tensors; or ``""``."""
         return self._form.precision_note()
 
 
-def read(source: Path | object) -> CoreMLDocument:
+def read(source: Path | object, *, function: str = "", precision: str = "stored") -> CoreMLDocument:
     """Read a package, an archive, a ``.mlmodel``, coremltools' ``MLModel`` or a ``Model`` message.
+
+    Args:
+        source: what to read.
+        function: which, of a model with several; its default function if none is named.
+        precision: ``"fp32"`` takes float16 tensors of a program for float32; ``"stored"`` calculates as it is stored.
 
     Raises:
         ModelError: it is damaged, unsafe, or no neural network.
+        OptionError: it has no such function, or the precision is another word.
     """
+    if precision not in ("stored", "fp32"):
+        raise OptionError(f"precision = {precision!r}: a Core ML model is read with 'stored' or 'fp32'.")
+    widened = precision == "fp32"
     if isinstance(source, Path):
-        return CoreMLDocument(open_package(source), source.name, source)
-    return CoreMLDocument(_adopt(source), "model", None)
+        return CoreMLDocument(open_package(source), source.name, source, function=function, widened=widened)
+    function = function or getattr(source, "function_name", None) or ""
+    return CoreMLDocument(_adopt(source), "model", None, function=function, widened=widened)
+
+
+def _static(spec: TensorSpec) -> tuple[int, ...]:
+    return tuple(dim for dim in spec.shape or () if isinstance(dim, int))
 
 
 def _adopt(source: Any) -> Package:
@@ -130,12 +209,12 @@ def _parse(package: Package) -> Any:
     return message
 
 
-def _form(message: Any, package: Package, interface: Interface) -> Form:
+def _form(message: Any, package: Package, interface: Interface, widened: bool) -> Form:
     kind = message.WhichOneof("Type")
     if kind == "mlProgram":
         from workbench.formats.coreml.program_form import ProgramForm
 
-        return ProgramForm(message, package, interface)
+        return ProgramForm(message, package, interface, widened)
     if kind in _NETWORKS:
         from workbench.formats.coreml.neuralnetwork import NetworkForm
 

@@ -54,10 +54,16 @@ class Constant:
 
 
 class Values:
-    """Decodes the values of one model; holds its weight files open."""
+    """Decodes the values of one model; holds its weight files open.
 
-    def __init__(self, package: Package) -> None:
+    Args:
+        package: where the weights are.
+        widen: read float16 as float32.
+    """
+
+    def __init__(self, package: Package, widen: bool = False) -> None:
         self.package = package
+        self._widen = widen
         self._files: dict[Path, blob.BlobFile] = {}
 
     def constant(self, value: Any, where: str) -> Constant:
@@ -66,6 +72,12 @@ class Values:
         Raises:
             ModelError: value and type do not fit together, or the weights cannot be found.
         """
+        stored = self._stored(value, where)
+        if not self._widen or stored.dtype != "float16":
+            return stored
+        return Constant("float32", stored.shape, lambda: stored.array().astype(np.float32))
+
+    def _stored(self, value: Any, where: str) -> Constant:
         kind = value.type.WhichOneof("type")
         if kind == "listType":
             items = [self.constant(item, where) for item in value.immediateValue.list.values]
@@ -146,6 +158,14 @@ def named_spec(named: Any, where: str) -> TensorSpec:
         return TensorSpec(named.name, "opaque", None)
     dtype, shape = tensor_type(named.type, f"{where}: {named.name!r}")
     return TensorSpec(named.name, dtype, shape)
+
+
+def held_spec(named: Any, where: str) -> TensorSpec:
+    """As :func:`named_spec`; a list of tensors is held as one tensor, whose dimension 0, the list, may grow."""
+    if named.type.WhichOneof("type") != "listType":
+        return named_spec(named, where)
+    dtype, element = tensor_type(named.type.listType.type, f"{where}: {named.name!r}")
+    return TensorSpec(named.name, dtype, None if element is None else (None, *element))
 
 
 def shown(array: Array) -> Any:

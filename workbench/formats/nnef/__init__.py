@@ -49,7 +49,7 @@ class NnefFormat(Format):
     def adopts(self, source: object) -> bool:
         return False
 
-    def read(self, source: Path | object) -> Document:
+    def read(self, source: Path | object, **options: Any) -> Document:
         from workbench.formats.nnef.read import read_path
 
         if not isinstance(source, Path):

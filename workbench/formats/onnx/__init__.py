@@ -28,7 +28,7 @@ class OnnxFormat(Format):
         kind = type(source)
         return kind.__name__ == "ModelProto" and kind.__module__.startswith("onnx")
 
-    def read(self, source: Path | object) -> Document:
+    def read(self, source: Path | object, **options: Any) -> Document:
         from workbench.formats.onnx.read import read_file, read_proto
 
         return read_file(source) if isinstance(source, Path) else read_proto(source)

@@ -2,14 +2,18 @@
 
 from workbench.formats.coreml.neuralnetwork import (
     activation,
+    control,
     convolution,
     elementwise,
     indexing,
     linear,
     normalization,
+    random,
+    recurrent,
     reduction,
     shape,
     slicing,
+    suppression,
     volumes,
 )
 from workbench.formats.coreml.neuralnetwork.form import NetworkForm
@@ -19,14 +23,18 @@ __all__ = ["NetworkForm", "network"]
 
 FAMILIES = (
     activation,
+    control,
     convolution,
     elementwise,
     indexing,
     linear,
     normalization,
+    random,
+    recurrent,
     reduction,
     shape,
     slicing,
+    suppression,
     volumes,
 )
 """Every family; importing it registers its lowerings."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import onnx_ir as ir
@@ -59,6 +60,14 @@ _FUNCTIONS: dict[str, Callable[[Emitter, ir.Value, Any], ir.Value]] = {
 }
 
 
+_RECURRENT_PARAMETERS: dict[str, dict[str, float]] = {
+    "linear": {"alpha": 1.0, "beta": 0.0},
+    "scaledTanh": {"alpha": 1.0, "beta": 1.0},
+    "sigmoidHard": {"alpha": 0.2, "beta": 0.5},
+}
+"""What unset parameters stand for inside recurrent layers, by the tests of coremltools."""
+
+
 @network.lowers("activation")
 def activation(layer: NetworkLayer, emit: Emitter) -> ir.Value:
     """One of the thirteen functions of ``ActivationParams``."""
@@ -103,10 +112,16 @@ def softmax_nd(layer: NetworkLayer, emit: Emitter) -> ir.Value:
     return emit.op("Softmax", layer.x(), axis=layer.integer("axis"))
 
 
-def onnx_activation(message: Any) -> str:
-    """The name of an activation inside a recurrent layer; refused if ONNX's layers cannot have it."""
-    names = {"sigmoid": "Sigmoid", "tanh": "Tanh", "ReLU": "Relu"}
+def recurrent_activation(message: Any) -> tuple[str, Callable[[Emitter, ir.Value], ir.Value]]:
+    """The kind of an activation inside a recurrent layer, and what emits it.
+
+    Their parameters are usually left unset, and stand for :data:`_RECURRENT_PARAMETERS` then.
+    """
     kind = message.WhichOneof("NonlinearityType") or ""
-    if kind not in names:
-        raise Refused(f"the activation {kind!r} inside a recurrent layer is not supported, only {', '.join(names)}")
-    return names[kind]
+    known = ("sigmoid", "tanh", "ReLU", *_RECURRENT_PARAMETERS)
+    if kind not in known:
+        raise Refused(f"the activation {kind!r} inside a recurrent layer is not supported, only {', '.join(known)}")
+    given = getattr(message, kind)
+    if kind in _RECURRENT_PARAMETERS and not (given.alpha or given.beta):
+        given = SimpleNamespace(**_RECURRENT_PARAMETERS[kind])
+    return kind, lambda emit, x: _FUNCTIONS[kind](emit, x, given)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import onnx_ir as ir
 
 from workbench.document import Dim
 from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, batched, network
-from workbench.formats.coreml.tensors import shape_of
 from workbench.formats.coreml.to_onnx.windows import Pads, Window, average, ceiling, onnx_pads, same_total, split_total
 from workbench.hub import Emitter, dims_of
 from workbench.lowering import Refused
@@ -46,7 +46,7 @@ def convolution(layer: NetworkLayer, emit: Emitter) -> ir.Value:
     kernel, strides = layer.ints("kernelSize", (3, 3)), layer.ints("stride", (1, 1))
     transposed = layer.flag("isDeconvolution")
     dilations = layer.ints("dilationFactor", (1, 1))
-    window = Window(tuple(kernel), tuple(strides), (1, 1) if transposed else tuple(dilations))
+    window = Window(tuple(kernel), tuple(strides), tuple(dilations))
     shape = [channels, outputs // groups, *kernel] if transposed else [outputs, channels, *kernel]
     weights = layer.x(1) if len(layer.inputs) > 1 else layer.weights(emit, "weights", shape)
     bias = layer.optional_bias(emit, outputs)
@@ -74,15 +74,30 @@ def _deconvolve(
         return emit.op("ConvTranspose", x, weights, bias, pads=onnx_pads(pads), **common)
     layer.ignore("valid", "same")
     if wanted:
-        sizes = shape_of(x)[-2:]
-        natural = [
-            (size - 1) * step + extent for size, step, extent in zip(sizes, window.strides, window.extents, strict=True)
-        ]
-        totals = [whole - want for whole, want in zip(natural, wanted, strict=True)]
+        totals = totals_of(_sizes(x), wanted, window)
     else:
         totals = [extent - step for extent, step in zip(window.extents, window.strides, strict=True)]
+    return cut(emit, x, weights, bias, window, totals, common)
+
+
+def totals_of(dims: Sequence[Dim], wanted: Sequence[int], window: Window) -> list[int]:
+    """How much a deconvolution makes beyond the sizes ``wanted``, by dimension."""
+    sizes = [size for size in dims if isinstance(size, int)]
+    if len(sizes) != len(wanted):
+        raise Refused("outputShape for an input whose size is only known at run time", "fix the input shapes")
+    return [
+        (size - 1) * step + extent - want
+        for size, step, extent, want in zip(sizes, window.strides, window.extents, wanted, strict=True)
+    ]
+
+
+def cut(
+    emit: Emitter, x: ir.Value, weights: ir.Value, bias: ir.Value | None, window: Window, totals: Sequence[int],
+    common: dict[str, Any],
+) -> ir.Value:  # fmt: skip
+    """A deconvolution without the last ``totals`` elements, half of them before; negative totals are added behind."""
     if any(-total >= step for total, step in zip(totals, window.strides, strict=True)):
-        raise Refused(f"the output shape {wanted} reaches beyond the windows")
+        raise Refused("the output shape reaches beyond the windows")
     pads = [split_total(max(total, 0)) for total in totals]
     extra = [max(-total, 0) for total in totals]
     return emit.op("ConvTranspose", x, weights, bias, pads=onnx_pads(pads), output_padding=extra, **common)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from workbench import limits
 from workbench.document import Layer, TensorSpec
 from workbench.errors import ConversionError, ExecutionError, LimitError, ModelError, Refusal
 from workbench.formats.coreml.interface import Feature, Interface
-from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, floats, network
+from workbench.formats.coreml.neuralnetwork.control import nested, touched
+from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, floats, lowered
 from workbench.formats.coreml.neuralnetwork.weights import weight_count
 from workbench.formats.coreml.package import Package
 from workbench.hub import Emitter, dims_of, set_type
@@ -39,10 +41,13 @@ class NetworkForm:
         self._rank5_arrays = self._network.arrayInputShapeMapping == 0
         self._rank5_images = self._network.imageInputShapeMapping == 0
         self.labels = self._labels()
+        self.states: Mapping[str, str] = {}
         names = [feature.name for feature in interface.inputs]
         # the outputs that the caller sees have other shapes than rank-5 blobs
         taken = names + [feature.name for feature in interface.outputs if self._rank5_arrays]
-        self._steps, self._last = _steps(self._network.layers, names, taken)
+        self._steps, self._last = _steps(
+            self._network.layers, names, taken, [feature.name for feature in interface.outputs]
+        )
         self.inputs = tuple(self._input(feature) for feature in interface.inputs)
         self.outputs = tuple(
             TensorSpec(feature.name, "float32", feature.dims() if feature.kind == "array" else None)
@@ -132,10 +137,14 @@ class NetworkForm:
         missing = [name for name in step.inputs if name not in blobs]
         if missing:
             raise ModelError(f"{where}: reads {missing[0]!r}, which nothing before it makes.")
-        view = NetworkLayer(step.kind, step.parameters, [blobs[name] for name in step.inputs], len(step.outputs))
+        inputs = [blobs[name] for name in step.inputs]
+        view = NetworkLayer(step.kind, step.parameters, inputs, len(step.outputs), step.name)
+        if nested(step.message):
+            view.message, view.writes = step.message, step.targets
+            view.scope = dict(zip(step.sources, inputs, strict=True))
         try:
             with emitter.layer([step.name], hint=step.name):
-                values = _results(view, emitter)
+                values = lowered(view, emitter)
                 for name, value in zip(step.outputs, values, strict=True):
                     blobs[name] = emitter.rename(value, name)
         except Refused as refusal:
@@ -171,13 +180,22 @@ class NetworkForm:
 
 
 class Step:
-    """One layer with its blobs named apart (a network may write a blob twice)."""
+    """One layer with its blobs named apart (a network may write a blob twice).
 
-    def __init__(self, message: Any, name: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+    Attributes:
+        sources: of control flow, what the inputs are called in the network; ``targets`` likewise of the outputs.
+    """
+
+    def __init__(
+        self, message: Any, name: str, inputs: tuple[str, ...], outputs: tuple[str, ...],
+        sources: tuple[str, ...] = (), targets: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
         self.kind = message.WhichOneof("layer") or "untyped"
         self.name = name
         self.inputs = inputs
         self.outputs = outputs
+        self.sources = sources
+        self.targets = targets
         self.message = message
         self.parameters = getattr(message, self.kind) if self.kind != "untyped" else message
 
@@ -191,17 +209,31 @@ class Step:
         attributes: dict[str, Any] = {}
         count = 0
         for descriptor, value in self.parameters.ListFields() if self.kind != "untyped" else ():
-            weights = [value] if type(value).__name__ == "WeightParams" else []
+            weights = list(_weights_within(value))
             if descriptor.message_type is None:
                 attributes[descriptor.name] = _shown(descriptor, value)
             elif self.kind == "activation":
                 attributes["function"] = descriptor.name
-                weights = [part for _, part in value.ListFields() if type(part).__name__ == "WeightParams"]
                 attributes.update({d.name: v for d, v in value.ListFields() if d.message_type is None})
+            elif type(value).__name__ == "NeuralNetwork":
+                attributes[descriptor.name] = f"{len(value.layers)} layers"
             elif not weights:
                 attributes[descriptor.name] = " ".join(str(value).split())[:200]
             count += sum(map(weight_count, weights))
         return Layer(self.name, self.kind, self.inputs, specs, attributes, count)
+
+
+def _weights_within(value: Any) -> Iterator[Any]:
+    """The ``WeightParams`` messages that a parameter is, or holds."""
+    if type(value).__name__ == "WeightParams":
+        yield value
+    elif hasattr(value, "ListFields"):
+        for descriptor, part in value.ListFields():
+            if descriptor.message_type is not None:
+                yield from _weights_within(part)
+    elif not isinstance(value, int | float | str | bytes | Mapping):
+        for part in value:
+            yield from _weights_within(part)
 
 
 def _shown(descriptor: Any, value: Any) -> Any:
@@ -210,20 +242,23 @@ def _shown(descriptor: Any, value: Any) -> Any:
     return value if isinstance(value, int | float | str | bool) else list(value)[:64]
 
 
-def _steps(layers: Any, inputs: list[str], taken: list[str]) -> tuple[tuple[Step, ...], dict[str, str]]:
+def _steps(
+    layers: Any, inputs: list[str], taken: list[str], results: list[str]
+) -> tuple[tuple[Step, ...], dict[str, str]]:
     """Layers whose names, and whose outputs' names, are unique; and what each blob is called in the end.
 
     A network may write a blob twice; what is written last keeps the plain name, unless it is taken.
     """
-    left = collections.Counter(name for message in layers for name in message.output)
+    touches = _touches(layers, inputs, results)
+    left = collections.Counter(name for _, written in touches for name in written)
     current = {name: name for name in inputs}
     used = set(taken)
     names: set[str] = set()
     steps = []
-    for message in layers:
-        reads = tuple(current.get(name, name) for name in message.input)
+    for message, (sources, targets) in zip(layers, touches, strict=True):
+        reads = tuple(current.get(name, name) for name in sources)
         writes = []
-        for name in message.output:
+        for name in targets:
             left[name] -= 1
             plain = left[name] == 0 and name not in used
             current[name] = name if plain else _unused(name, used | set(left))
@@ -231,8 +266,34 @@ def _steps(layers: Any, inputs: list[str], taken: list[str]) -> tuple[tuple[Step
             writes.append(current[name])
         name = message.name if message.name and message.name not in names else _unused(message.name, names)
         names.add(name)
-        steps.append(Step(message, name, reads, tuple(writes)))
+        aliases = (sources, targets) if nested(message) else ()
+        steps.append(Step(message, name, reads, tuple(writes), *aliases))
     return tuple(steps), current
+
+
+def _touches(layers: Any, inputs: list[str], results: list[str]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """What each layer reads and writes, in the network's names.
+
+    Control flow reads what its networks read or overwrite, as far as it is there; it writes what they write, as far as
+    it was there before or is read behind.
+    """
+    behind: list[set[str]] = []
+    later = set(results)
+    for message in reversed(layers):
+        behind.append(set(later))
+        later |= set(touched(message)[0])
+    there = set(inputs)
+    found = []
+    for message, wanted in zip(layers, reversed(behind), strict=True):
+        sources, targets = tuple(message.input), tuple(message.output)
+        if nested(message):
+            reads, writes = touched(message)
+            inner = (name for name in (*reads, *writes) if name in there)
+            sources = tuple(dict.fromkeys((*message.input, *inner)))
+            targets = tuple(name for name in writes if name in there or name in wanted)
+        there.update(targets)
+        found.append((sources, targets))
+    return found
 
 
 def _unused(name: str, taken: set[str]) -> str:
@@ -240,16 +301,3 @@ def _unused(name: str, taken: set[str]) -> str:
     while f"{name}/{count}" in taken:
         count += 1
     return f"{name}/{count}"
-
-
-def _results(view: NetworkLayer, emitter: Emitter) -> list[ir.Value]:
-    lowering = network.find(view.kind)
-    if lowering is None:
-        raise Refused("the hub has no counterpart for it in this version of the workbench")
-    found = lowering(view, emitter)
-    if view.leftover():
-        raise Refused(f"the parameters {', '.join(map(repr, view.leftover()))} are not understood")
-    values = [found] if isinstance(found, ir.Value) else list(found)
-    if len(values) != view.outputs:
-        raise ModelError(f"{view.outputs} outputs are declared, the layer has {len(values)}.")
-    return values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import onnx_ir as ir
 
 from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, integers, network
 from workbench.formats.coreml.tensors import like, rank_of, shape_of
+from workbench.formats.coreml.to_onnx.image import Crop, check_boxes, crop_resize_core
 from workbench.formats.coreml.to_onnx.resize import linear, nearest
 from workbench.hub import Emitter, dims_of
 from workbench.lowering import Refused
@@ -48,6 +50,44 @@ def slice_static(layer: NetworkLayer, emit: Emitter) -> ir.Value:
     result = emit.op("Slice", x, emit.const(starts), emit.const(stops), axes, emit.const(steps))
     gone = [axis for axis in range(rank) if dropped[axis]]
     return emit.op("Squeeze", result, emit.const(gone)) if gone else result
+
+
+@network.lowers("sliceDynamic")
+def slice_dynamic(layer: NetworkLayer, emit: Emitter) -> ir.Value:
+    """As ``sliceStatic``; inputs: x, begins and, instead of the parameters, ends, strides and the masks."""
+    x = layer.x()
+    rank = rank_of(x)
+    strides, begin_open, end_open, dropped = (
+        _known_ints(layer, emit, index, name, [int(name == "strides")] * rank)
+        for index, name in enumerate(("strides", "beginMasks", "endMasks", "squeezeMasks"), 3)
+    )
+    steps = [1 if drop else step for drop, step in zip(dropped, strides, strict=True)]
+    begin, far = integers(emit, layer.x(1)), [_FAR if step > 0 else -_FAR for step in steps]
+    if len(layer.inputs) > 2:
+        layer.ignore("endIds")
+        end = integers(emit, layer.x(2))
+    else:
+        end = emit.const(layer.ints("endIds", [0] * rank)[:rank])
+    first = [bool(mask and not drop) for mask, drop in zip(begin_open, dropped, strict=True)]
+    starts = emit.op("Where", emit.const(first), emit.const([0 if step > 0 else _FAR for step in steps]), begin)
+    stops = emit.op("Where", emit.const(end_open, "bool"), emit.const(far), end)
+    behind = emit.op("Add", begin, emit.const(1))
+    last = emit.op("Where", emit.op("Equal", behind, emit.const(0)), emit.const(_FAR), behind)
+    stops = emit.op("Where", emit.const(dropped, "bool"), last, stops)
+    result = emit.op("Slice", x, starts, stops, emit.const(list(range(rank))), emit.const(steps))
+    gone = [axis for axis in range(rank) if dropped[axis]]
+    return emit.op("Squeeze", result, emit.const(gone)) if gone else result
+
+
+def _known_ints(layer: NetworkLayer, emit: Emitter, index: int, name: str, default: Sequence[int]) -> list[int]:
+    """A list of integers from an input, which has to be known, or from the parameter where there is no such input."""
+    if index >= len(layer.inputs):
+        return layer.ints(name, default)[: len(default)]  # coremltools' builder writes five, whatever the rank
+    layer.ignore(name)
+    found = emit.known(layer.x(index))
+    if found is None:
+        raise Refused(f"{name!r} is computed at run time ({layer.x(index).name!r}), a constant is needed")
+    return [int(item) for item in found.reshape(-1)]
 
 
 @network.lowers("sliceBySize")
@@ -138,3 +178,40 @@ def resize_bilinear(layer: NetworkLayer, emit: Emitter) -> ir.Value:
     if not 0 <= number < len(_SAMPLING):
         raise Refused(f"sampling method {number} is not known")
     return linear(emit, layer.x(), layer.ints("targetSize", (1, 1)), _SAMPLING[number])
+
+
+_BOXES = ("CORNERS_HEIGHT_FIRST", "CORNERS_WIDTH_FIRST", "CENTER_SIZE_HEIGHT_FIRST", "CENTER_SIZE_WIDTH_FIRST")
+"""The names that ML programs have for the conventions of ``BoxCoordinatesMode``, by number."""
+
+
+@network.lowers("cropResize")
+def crop_resize(layer: NetworkLayer, emit: Emitter) -> ir.Value:
+    """x: [1, B, C, H, W], boxes: [N, 1, 4, 1, 1] → [N, B, C, height, width].
+
+    Boxes [N, 1, 5, 1, 1] begin with the image that they are of: → [N, 1, C, height, width].
+    """
+    x, roi = layer.x(0), layer.x(1)
+    dims = dims_of(roi)
+    if rank_of(x) != 5 or dims is None or len(dims) != 5 or dims[2] not in (4, 5):
+        raise Refused(f"an image of rank {rank_of(x)} and boxes of shape {dims}; [1, B, C, H, W] and [N, 1, 4, 1, 1] "
+                      "or [N, 1, 5, 1, 1] are specified")  # fmt: skip
+    numbers = int(layer.get("mode").samplingMethod), int(layer.get("boxIndicesMode").boxMode)
+    if not all(0 <= number < 4 for number in numbers):
+        raise Refused(f"sampling method {numbers[0]} with box mode {numbers[1]} is not known")
+    height, width = layer.ints("targetSize", (1, 1))
+    crop = Crop(
+        (height, width), _BOXES[numbers[1]], _SAMPLING[numbers[0]], layer.flag("normalizedCoordinates"),
+        layer.number("spatialScale", 1.0),
+    )  # fmt: skip
+    known, columns = emit.known(roi), int(dims[2])
+    check_boxes(None if known is None else known.reshape(-1, columns)[:, -4:], crop)
+    boxes, x = emit.op("Reshape", roi, emit.const([-1, columns])), emit.op("Squeeze", x, emit.const([0]))
+    if columns == 5:
+        image = integers(emit, emit.op("Gather", boxes, emit.const([0]), axis=1))
+        image = emit.op("Reshape", image, emit.const([-1, 1, 1, 1]))
+        boxes = emit.op("Slice", boxes, emit.const([1]), emit.const([5]), emit.const([1]))
+    else:
+        count = emit.op("Gather", emit.op("Shape", x), emit.const(0))
+        image = emit.op("Range", emit.const(0), count, emit.const(1))
+        image = emit.op("Reshape", image, emit.const([1, -1, 1, 1]))
+    return crop_resize_core(emit, x, boxes, image, crop)

@@ -7,7 +7,7 @@ Layer reference: ``NeuralNetwork.proto`` in https://apple.github.io/coremltools/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,10 +24,21 @@ Results = ir.Value | Sequence[ir.Value]
 
 
 class NetworkLayer:
-    """One layer; every parameter that it sets has to be read (:meth:`leftover` names those that were not)."""
+    """One layer; every parameter that it sets has to be read (:meth:`leftover` names those that were not).
 
-    def __init__(self, kind: str, parameters: Any, inputs: Sequence[ir.Value], outputs: int) -> None:
+    Attributes:
+        name: unique among the layers.
+        message: of control flow, the whole layer as the protobuf has it.
+        scope: of control flow, the blobs that its networks may read, by the names that they have there.
+        writes: of control flow, the names of the blobs that are its outputs.
+    """
+
+    def __init__(self, kind: str, parameters: Any, inputs: Sequence[ir.Value], outputs: int, name: str = "") -> None:
         self.kind = kind
+        self.name = name
+        self.message: Any = None
+        self.scope: Mapping[str, ir.Value] = {}
+        self.writes: Sequence[str] = ()
         self.inputs = inputs
         self.outputs = outputs
         self._parameters = parameters
@@ -107,6 +118,27 @@ class NetworkLayer:
 Lowering = Callable[[NetworkLayer, Emitter], Results]
 
 network: Table[Lowering] = Table("coreml", "onnx")
+
+
+def lowered(layer: NetworkLayer, emit: Emitter) -> list[ir.Value]:
+    """The values of the layer's outputs.
+
+    Raises:
+        Refused: nobody lowers its kind, or one of its parameters was not read.
+        ModelError: it has another number of outputs than declared.
+    """
+    if layer.kind == "custom":
+        raise Refused(f"it is implemented outside the model, by the class {layer.get('className')!r} of an app")
+    lowering = network.find(layer.kind)
+    if lowering is None:
+        raise Refused("the hub has no counterpart for it in this version of the workbench")
+    found = lowering(layer, emit)
+    if layer.leftover():
+        raise Refused(f"the parameters {', '.join(map(repr, layer.leftover()))} are not understood")
+    values = [found] if isinstance(found, ir.Value) else list(found)
+    if len(values) != layer.outputs:
+        raise ModelError(f"{layer.outputs} outputs are declared, the layer has {len(values)}.")
+    return values
 
 
 def integers(emit: Emitter, value: ir.Value) -> ir.Value:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx_ir as ir
 
+from workbench.formats.coreml.neuralnetwork.convolution import cut, totals_of
 from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, network
 from workbench.formats.coreml.tensors import rank_of
 from workbench.formats.coreml.to_onnx.windows import Pads, Window, average, onnx_pads, same_total, split_total
@@ -40,17 +43,36 @@ def _padding(layer: NetworkLayer, window: Window) -> Pads:
 
 @network.lowers("convolution3d")
 def convolution3d(layer: NetworkLayer, emit: Emitter) -> ir.Value:
-    """weights: [C_out, C_in / groups, kD, kH, kW]"""
+    """weights: [C_out, C_in / groups, kD, kH, kW], for a deconvolution [C_in, C_out / groups, kD, kH, kW]."""
+    groups, inputs, outputs = (
+        layer.integer("nGroups", 1),
+        layer.integer("inputChannels"),
+        layer.integer("outputChannels"),
+    )
+    window, bias = _window(layer), layer.optional_bias(emit, outputs)
+    common: dict[str, Any] = {
+        "kernel_shape": window.kernel, "strides": window.strides, "dilations": window.dilations, "group": groups
+    }  # fmt: skip
     if layer.flag("isDeconvolution"):
-        raise Refused("a deconvolution: the layout of its weights is not specified")
+        weights = layer.weights(emit, "weights", [inputs, outputs // groups, *window.kernel])
+        return _deconvolve(layer, emit, weights, bias, window, common)
     layer.ignore("outputShape")  # "used only for deconvolution"
-    groups, outputs = layer.integer("nGroups", 1), layer.integer("outputChannels")
-    window = _window(layer)
-    weights = layer.weights(emit, "weights", [outputs, layer.integer("inputChannels") // groups, *window.kernel])
-    return emit.op(
-        "Conv", layer.x(), weights, layer.optional_bias(emit, outputs), kernel_shape=window.kernel,
-        strides=window.strides, dilations=window.dilations, group=groups, pads=onnx_pads(_padding(layer, window)),
-    )  # fmt: skip
+    weights = layer.weights(emit, "weights", [outputs, inputs // groups, *window.kernel])
+    return emit.op("Conv", layer.x(), weights, bias, pads=onnx_pads(_padding(layer, window)), **common)
+
+
+def _deconvolve(
+    layer: NetworkLayer, emit: Emitter, weights: ir.Value, bias: ir.Value | None, window: Window, common: dict[str, Any]
+) -> ir.Value:
+    """``outputShape`` overrides the padding, as in two dimensions."""
+    x, wanted, kind = layer.x(), layer.ints("outputShape"), layer.choice("paddingType")
+    pads = _padding(layer, window)
+    if wanted:
+        return cut(emit, x, weights, bias, window, totals_of((dims_of(x) or ())[2:], wanted, window), common)
+    if kind == "SAME":
+        totals = [extent - step for extent, step in zip(window.extents, window.strides, strict=True)]
+        return cut(emit, x, weights, bias, window, totals, common)
+    return emit.op("ConvTranspose", x, weights, bias, pads=onnx_pads(pads), **common)
 
 
 @network.lowers("pooling3d")

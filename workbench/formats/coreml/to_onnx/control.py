@@ -13,8 +13,9 @@ import onnx_ir as ir
 from workbench.errors import ModelError
 from workbench.formats.coreml.to_onnx.scope import Scope
 from workbench.formats.coreml.to_onnx.table import MilOperation, mil
-from workbench.formats.coreml.values import named_spec
+from workbench.formats.coreml.values import held_spec
 from workbench.hub import Emitter, set_type
+from workbench.lowering import Refused
 
 
 def _number(emit: Emitter, value: ir.Value) -> ir.Value:
@@ -61,19 +62,31 @@ def cond(op: MilOperation, emit: Emitter) -> Sequence[ir.Value]:
 @mil.lowers("while_loop")
 def while_loop(op: MilOperation, emit: Emitter) -> Sequence[ir.Value]:
     """The second block makes new loop variables as long as the first says so of the present ones."""
+    for block in op.blocks:
+        _refuse_random(block)
     start, layer = op.raws("loop_vars"), op.outputs[0].name
     first = _number(emit, _condition(op, emit, start, "/first"))
     body, inner, lower = op.lower_block(1, Emitter(f"{layer}/body"))
     inner.emitter.input(f"{layer}/iteration", "int64", [])
     inner.emitter.input(f"{layer}/condition", "bool", [])
     for named in body.inputs:
-        inner.input(named_spec(named, layer))
+        inner.input(held_spec(named, layer))
     lower()
-    results = _results(body, inner)
-    going_on = _number(inner.emitter, _condition(op, inner.emitter, results, "/next"))
-    outputs = [inner.emitter.op("Identity", going_on), *results]
+    with inner.emitter.layer([layer], hint=f"{layer}/body"):
+        results = _results(body, inner)
+        going_on = _number(inner.emitter, _condition(op, inner.emitter, results, "/next"))
+        outputs = [inner.emitter.op("Identity", going_on), *results]
     graph = ir.AttrGraph("body", inner.emitter.finish(outputs).graph)
     return _typed(op, emit.ops("Loop", None, first, *start, outputs=len(op.outputs), body=graph))
+
+
+def _refuse_random(block: Any) -> None:
+    """Random numbers follow from an operation's seed or name: every iteration would draw the same."""
+    for operation in block.operations:
+        if operation.type.startswith("random_"):
+            raise Refused(f"{operation.type} inside a loop would draw the same numbers in every iteration")
+        for inner in operation.blocks:
+            _refuse_random(inner)
 
 
 def _condition(op: MilOperation, emit: Emitter, values: Sequence[ir.Value], suffix: str) -> ir.Value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,11 @@ import onnx_ir as ir
 from workbench import limits
 from workbench.document import TensorSpec
 from workbench.errors import ConversionError, ExecutionError, LimitError, ModelError, Refusal
-from workbench.formats.coreml.program import Program, layer_name
+from workbench.formats.coreml.program import Program, is_attribute, layer_name
 from workbench.formats.coreml.to_onnx import constexpr
 from workbench.formats.coreml.to_onnx.scope import Scope
 from workbench.formats.coreml.to_onnx.table import MilOperation, Nested, mil
-from workbench.formats.coreml.values import Constant, named_spec
+from workbench.formats.coreml.values import Constant, held_spec, named_spec
 from workbench.hub import Emitter, dtype_name
 from workbench.lowering import Refused
 
@@ -28,7 +28,13 @@ _CONTRADICTIONS = (
 """What a lowering raises where a damaged model's parameters do not fit together."""
 
 
-def lower_program(program: Program, name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> ir.Model:
+def lower_program(
+    program: Program,
+    name: str,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    states: Mapping[str, str],
+) -> ir.Model:
     """The hub graph of a program.
 
     Args:
@@ -36,6 +42,7 @@ def lower_program(program: Program, name: str, inputs: Sequence[TensorSpec], out
         name: the graph's name.
         inputs: the model's inputs, by name those of the function.
         outputs: the model's outputs, by name tensors of the function.
+        states: inputs that are states → the output, not among ``outputs``, with the state's value after the run.
 
     Raises:
         ConversionError: with all refusals.
@@ -49,7 +56,19 @@ def lower_program(program: Program, name: str, inputs: Sequence[TensorSpec], out
     lower_block(program.block, program, scope, refusals)
     if refusals:
         raise ConversionError(refusals, name)
-    return emitter.finish([_output(scope, spec, program.package.label) for spec in outputs])
+    results = [_output(scope, spec, program.package.label) for spec in outputs]
+    return emitter.finish([*results, *(_after(scope, state, output) for state, output in states.items())])
+
+
+def program_weights(program: Program) -> dict[str, Constant]:
+    """The function's weights by name, compressed ones as they are calculated with."""
+    scope = Scope(Emitter("weights"))
+    for operation in program.block.operations:
+        if operation.type == "const":
+            scope.declare(operation.outputs[0].name, program.constant(operation))
+        elif constexpr.compressed.knows(operation.type):
+            _declare_decompressed(operation, program, scope)
+    return {name: constant for name, constant in scope.constants.items() if not is_attribute(constant)}
 
 
 def lower_block(block: Any, program: Program, scope: Scope, refusals: list[Refusal], depth: int = 0) -> None:
@@ -78,12 +97,12 @@ def _lower(operation: Any, program: Program, scope: Scope, nested: Nested) -> Re
         return None
     layer = layer_name(operation)
     where = f"{program.package.label}: {operation.type} {layer!r}"
-    specs = tuple(named_spec(named, where) for named in operation.outputs)
+    specs = tuple(held_spec(named, where) for named in operation.outputs)
     view = MilOperation(
         operation.type, program.version, program.arguments(operation), specs, scope, operation.blocks, nested
     )
     try:
-        with scope.emitter.layer([layer], hint=layer):
+        with scope.emitter.layer([layer], hint=layer + scope.suffix):
             _bind(view, scope)
     except Refused as refusal:
         for spec in specs:
@@ -109,11 +128,16 @@ def _declare_decompressed(operation: Any, program: Program, scope: Scope) -> Non
     for index, named in enumerate(operation.outputs):
         spec = named_spec(named, where)
         shape = tuple(dim for dim in spec.shape or () if isinstance(dim, int))
-        scope.declare(spec.name, Constant(spec.dtype, shape, functools.partial(_result, results, index, shape, where)))
+        load = functools.partial(_result, results, index, spec.dtype, shape, where)
+        scope.declare(spec.name, Constant(spec.dtype, shape, load))
 
 
-def _result(results: Callable[[], Sequence[Array]], index: int, shape: tuple[int, ...], where: str) -> Array:
+def _result(
+    results: Callable[[], Sequence[Array]], index: int, dtype: str, shape: tuple[int, ...], where: str
+) -> Array:
     found = results()[index]
+    if dtype == "float32" and found.dtype == np.float16:  # of a program that is taken for float32
+        found = found.astype(np.float32)
     if found.shape != shape:
         raise ModelError(f"{where}: declared with shape {shape}, decompressed to {found.shape}.")
     return found
@@ -139,6 +163,11 @@ def _bind(view: MilOperation, scope: Scope) -> None:
         raise ModelError(f"{len(view.outputs)} outputs are declared, the operator has {len(values)}.")
     for spec, value in zip(view.outputs, values, strict=True):
         scope.bind(spec, value)
+
+
+def _after(scope: Scope, state: str, name: str) -> ir.Value:
+    """A state's value after the run, under the output's name."""
+    return scope.emitter.rename(scope.emitter.op("Identity", scope.raw(state)), name)
 
 
 def _output(scope: Scope, spec: TensorSpec, label: str) -> ir.Value:

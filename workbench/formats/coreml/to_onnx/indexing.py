@@ -14,12 +14,26 @@ from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.hub import Emitter
 from workbench.lowering import Refused
 
+_NOWHERE = 2**31 - 1
+
+
+def _indices(op: MilOperation, emit: Emitter) -> ir.Value:
+    """``indices`` as int64.
+
+    With ``validate_indices`` (iOS 17) a negative one is an error at run time, as every one that is too large; without,
+    what it means is not defined.
+    """
+    indices = op.integers(emit, "indices")
+    known = op.known("indices")
+    if not op.flag("validate_indices", False) or (known is not None and not (known < 0).any()):
+        return indices
+    return emit.op("Where", emit.op("Less", indices, emit.const(0)), emit.const(_NOWHERE), indices)
+
 
 @mil.lowers("gather")
 def gather(op: MilOperation, emit: Emitter) -> ir.Value:
     """``x`` at ``indices`` along ``axis``; the first ``batch_dims`` dimensions of both go together."""
-    op.ignore("validate_indices")  # whether a run-time check is made
-    x, indices = op.raw(), op.integers(emit, "indices")
+    x, indices = op.raw(), _indices(op, emit)
     axis, batch = op.integer("axis", 0), op.integer("batch_dims", 0)
     if batch == 0:
         return emit.op("Gather", x, indices, axis=axis)
@@ -40,16 +54,14 @@ def gather(op: MilOperation, emit: Emitter) -> ir.Value:
 @mil.lowers("gather_along_axis")
 def gather_along_axis(op: MilOperation, emit: Emitter) -> ir.Value:
     """``numpy.take_along_axis``"""
-    op.ignore("validate_indices")
-    return emit.op("GatherElements", op.raw(), op.integers(emit, "indices"), axis=op.integer("axis", 0))
+    return emit.op("GatherElements", op.raw(), _indices(op, emit), axis=op.integer("axis", 0))
 
 
 @mil.lowers("gather_nd")
 def gather_nd(op: MilOperation, emit: Emitter) -> ir.Value:
     """Slices of ``x`` at the index tuples in the last dimension of ``indices``."""
-    op.ignore("validate_indices")
     batch = op.integer("batch_dims", 0)
-    return emit.op("GatherND", op.raw(), op.integers(emit, "indices"), batch_dims=batch)
+    return emit.op("GatherND", op.raw(), _indices(op, emit), batch_dims=batch)
 
 
 MODES = {"update": "none", "add": "add", "sub": "add", "mul": "mul", "div": "mul", "max": "max", "min": "min"}
@@ -82,7 +94,6 @@ def spread_indices(
 
 
 def _mode(op: MilOperation) -> str:
-    op.ignore("validate_indices")
     mode = op.text("mode", "add")
     if mode not in MODES:
         raise Refused(f"mode = {mode!r} is not known")
@@ -95,7 +106,7 @@ def scatter(op: MilOperation, emit: Emitter) -> ir.Value:
     data, mode = op.value("data"), _mode(op)
     rank = op.rank(data)
     axis = op.integer("axis", 0) % rank
-    indices, updates = spread_indices(emit, rank, op.integers(emit, "indices"), op.value("updates"), axis)
+    indices, updates = spread_indices(emit, rank, _indices(op, emit), op.value("updates"), axis)
     return scattered(
         emit, data, updates, mode,
         lambda data, values, how: emit.op("ScatterElements", data, indices, values, axis=axis, reduction=how),
@@ -105,7 +116,7 @@ def scatter(op: MilOperation, emit: Emitter) -> ir.Value:
 @mil.lowers("scatter_along_axis")
 def scatter_along_axis(op: MilOperation, emit: Emitter) -> ir.Value:
     """The inverse of ``gather_along_axis``, with a mode."""
-    indices, axis = op.integers(emit, "indices"), op.integer("axis", 0)
+    indices, axis = _indices(op, emit), op.integer("axis", 0)
     return scattered(
         emit, op.value("data"), op.value("updates"), _mode(op),
         lambda data, values, how: emit.op("ScatterElements", data, indices, values, axis=axis, reduction=how),
@@ -115,7 +126,7 @@ def scatter_along_axis(op: MilOperation, emit: Emitter) -> ir.Value:
 @mil.lowers("scatter_nd")
 def scatter_nd(op: MilOperation, emit: Emitter) -> ir.Value:
     """``data`` with ``updates`` at the index tuples in the last dimension of ``indices``."""
-    indices = op.integers(emit, "indices")
+    indices = _indices(op, emit)
     return scattered(
         emit, op.value("data"), op.value("updates"), _mode(op),
         lambda data, values, reduction: emit.op("ScatterND", data, indices, values, reduction=reduction),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from workbench.formats.coreml.tensors import bounded, like
+from workbench.formats.coreml.tensors import bounded, like, rank_of
 from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.hub import Emitter, dims_of
 from workbench.lowering import Refused
@@ -78,15 +78,32 @@ def l2_norm(op: MilOperation, emit: Emitter) -> ir.Value:
 
 @mil.lowers("local_response_norm")
 def local_response_norm(op: MilOperation, emit: Emitter) -> ir.Value:
-    """``x / (k + alpha / size * sum(x ** 2)) ** beta``, the sum over ``size`` neighbouring channels."""
-    size = op.integer("size")
-    if size % 2 == 0:
-        raise Refused(f"size = {size}: which of an even number of neighbours count is not specified")
-    return emit.op(
-        "LRN",
-        op.value(),
-        size=size,
-        alpha=op.number("alpha", 1e-4),
-        beta=op.number("beta", 0.75),
-        bias=op.number("k", 1.0),
-    )
+    """``x / (k + alpha / size * sum(x ** 2)) ** beta``, the sum over ``size`` neighbouring channels.
+
+    Of an even number one more lies before than behind, as in PyTorch, coremltools' reference. The channels are the last
+    but two dimension: its test with a tensor of rank 3 expects what that gives (and NeuralNetwork.proto says so of its
+    layer), although the reference of the operator writes [n, C, *D] of that rank too. onnxruntime's LRN takes rank 4.
+    """
+    x, size = op.value(), op.integer("size")
+    if op.rank(x) not in (3, 4):
+        raise Refused(
+            f"x is of rank {op.rank(x)}: which dimension has the channels is specified for ranks 3 and 4 only"
+        )
+    alpha, beta, k = op.number("alpha", 1e-4), op.number("beta", 0.75), op.number("k", 1.0)
+    if size < 1:
+        raise Refused(f"size = {size}")
+    if op.rank(x) == 4 and size % 2:
+        return emit.op("LRN", x, size=size, alpha=alpha, beta=beta, bias=k)
+    squares = emit.op("Reshape", emit.op("Mul", x, x), emit.op("Concat", *_as_rows(emit, x), axis=0))
+    pads = [0, 0, size // 2, 0, 0, 0, (size - 1) // 2, 0]
+    padded = emit.op("Pad", squares, emit.const(pads))
+    mean = emit.op("AveragePool", padded, kernel_shape=[size, 1], strides=[1, 1])
+    base = emit.op("Add", emit.op("Mul", mean, like(emit, alpha, x)), like(emit, k, x))
+    return emit.op("Div", x, emit.op("Reshape", emit.op("Pow", base, like(emit, beta, x)), emit.op("Shape", x)))
+
+
+def _as_rows(emit: Emitter, x: ir.Value) -> list[ir.Value]:
+    """The shape [N, 1, C, H W] of x: [N, C, H, W] or [C, H, W], in parts."""
+    channels = emit.op("Shape", x, start=-3, end=-2)
+    batch = emit.op("Shape", x, end=1) if rank_of(x) == 4 else emit.const([1])
+    return [batch, emit.const([1]), channels, emit.const([-1])]

@@ -6,14 +6,22 @@ https://apple.github.io/coremltools/source/coremltools.converters.mil.mil.ops.de
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import onnx_ir as ir
 
+from workbench.formats.coreml.to_onnx.clipped_lstm import Activations, Direction, steps
 from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.hub import Emitter
 from workbench.lowering import Refused
 
-_ACTIVATIONS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu"}
+_ACTIVATIONS = {
+    "sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "scaled_tanh": "Tanh", "linear": "Affine",
+    "hard_sigmoid": "HardSigmoid", "sigmoid_hard": "HardSigmoid",
+}  # fmt: skip
+"""Without parameters of their own, a scaled tanh is not scaled (coremltools' tests say so)."""
+_PARAMETERS = {"Affine": (1.0, 0.0), "HardSigmoid": (0.2, 0.5)}
+"""The alpha and beta of those that have them."""
 _LSTM_GATES = (0, 2, 1, 3)  # Core ML: input, forget, output, cell; ONNX: input, output, forget, cell
 _PEEPHOLES = (0, 2, 1)
 _GRU_GATES = (2, 0, 1)  # Core ML: reset, output, update; ONNX: update, reset, output
@@ -74,11 +82,25 @@ def _sequence(op: MilOperation, emit: Emitter, y: ir.Value, final: ir.Value, dir
     return emit.op("Slice", joined, *backwards)
 
 
-def _activation(op: MilOperation, name: str, default: str) -> str:
-    text = op.text(name, default).lower()
-    if text not in _ACTIVATIONS:
-        raise Refused(f"{name} = {text!r} is not supported, only {', '.join(_ACTIVATIONS)}")
-    return _ACTIVATIONS[text]
+def _functions(op: MilOperation, **defaults: str) -> list[str]:
+    """ONNX's names of the activations that the parameters name."""
+    names = []
+    for parameter, default in defaults.items():
+        text = op.text(parameter, default).lower()
+        if text not in _ACTIVATIONS:
+            raise Refused(f"{parameter} = {text!r} is not supported, only {', '.join(_ACTIVATIONS)}")
+        names.append(_ACTIVATIONS[text])
+    return names
+
+
+def _activations(functions: Sequence[str], count: int = 1) -> dict[str, Any]:
+    """The attributes that say them; each alpha and beta belongs to the next function that has one."""
+    pairs = [_PARAMETERS[name] for name in functions if name in _PARAMETERS] * count
+    return {
+        "activations": [*functions] * count,
+        "activation_alpha": [alpha for alpha, _ in pairs] or None,
+        "activation_beta": [beta for _, beta in pairs] or None,
+    }
 
 
 @mil.lowers("lstm")
@@ -87,10 +109,11 @@ def lstm(op: MilOperation, emit: Emitter) -> list[ir.Value]:
     direction = op.text("direction", "forward")
     suffixes = ("", "_back") if direction == "bidirectional" else ("",)
     count = len(suffixes)
-    if op.has("clip"):
-        raise Refused("'clip' bounds the cell gate alone, ONNX's clips every gate")
     if count == 1:
         op.ignore("weight_ih_back", "weight_hh_back", "bias_back", "peephole_back")
+    functions = _functions(op, recurrent_activation="sigmoid", cell_activation="tanh", activation="tanh")
+    if op.has("clip"):
+        return _clipped_lstm(op, emit, suffixes, functions)
     weights, recurrences = (
         _directions(emit, [_gates(emit, op.value(name + suffix), _LSTM_GATES) for suffix in suffixes])
         for name in ("weight_ih", "weight_hh")
@@ -98,19 +121,42 @@ def lstm(op: MilOperation, emit: Emitter) -> list[ir.Value]:
     peephole = None
     if op.has("peephole"):
         peephole = _directions(emit, [_gates(emit, op.value("peephole" + suffix), _PEEPHOLES) for suffix in suffixes])
-    functions = [
-        _activation(op, "recurrent_activation", "sigmoid"),
-        _activation(op, "cell_activation", "tanh"),
-        _activation(op, "activation", "tanh"),
-    ]
     y, hidden, cell = emit.ops(
         "LSTM", op.value(), weights, recurrences,
         _bias(emit, op, ["bias" + suffix for suffix in suffixes], _LSTM_GATES), None,
         _state(emit, op.value("initial_h"), count), _state(emit, op.value("initial_c"), count), peephole,
-        outputs=3, direction=direction, hidden_size=op.shape(op.value("weight_hh"))[1], activations=functions * count,
+        outputs=3, direction=direction, hidden_size=op.shape(op.value("weight_hh"))[1],
+        **_activations(functions, count),
     )  # fmt: skip
     final = _final(emit, hidden, count)
     return [_sequence(op, emit, y, final, direction), final, _final(emit, cell, count)]
+
+
+def _clipped_lstm(op: MilOperation, emit: Emitter, suffixes: Sequence[str], functions: Sequence[str]) -> list[ir.Value]:
+    """``c = clip(f c + i z, -clip, clip)``, behind which ONNX's operator has no place for a bound.
+
+    What is bounded follows from the reference that coremltools' tests calculate; the operator's says "cell gate".
+    """
+    x, count = op.value(), len(suffixes)
+    activations = Activations(functions[0], functions[1], functions[2], _PARAMETERS)
+    firsts = [
+        emit.ops("Split", op.value(name), outputs=count, axis=1, num_outputs=count) if count > 1 else [op.value(name)]
+        for name in ("initial_h", "initial_c")
+    ]
+    clip, found = op.number("clip"), []
+    for suffix, hidden, cell in zip(suffixes, *firsts, strict=True):
+        names = [name + suffix for name in ("weight_ih", "weight_hh", "bias", "peephole")]
+        weights = Direction(op.value(names[0]), op.value(names[1]), op.optional(names[2]), op.optional(names[3]))
+        backwards = suffix == "_back" or op.text("direction", "forward") == "reverse"
+        name = f"{op.outputs[0].name}/steps{suffix}"
+        found.append(
+            steps(emit, name, x, (hidden, cell), weights, activations, clip, backwards=backwards, restore=count > 1)
+        )
+    y, final, memory = (
+        parts[0] if count == 1 else emit.op("Concat", *parts, axis=-1) for parts in zip(*found, strict=True)
+    )
+    sequence = y if op.flag("output_sequence", False) else emit.op("Unsqueeze", final, emit.const([0]))
+    return [sequence, final, memory]
 
 
 @mil.lowers("gru")
@@ -118,12 +164,12 @@ def gru(op: MilOperation, emit: Emitter) -> list[ir.Value]:
     """Outputs: the hidden states, the last one. ``reset_after`` (iOS 18): the reset gate works behind the product."""
     direction, after = op.text("direction", "forward"), op.flag("reset_after", False)
     bias = _gru_bias(op, emit)
-    functions = [_activation(op, "recurrent_activation", "sigmoid"), _activation(op, "activation", "tanh")]
+    functions = _functions(op, recurrent_activation="sigmoid", activation="tanh")
     y, hidden = emit.ops(
         "GRU", op.value(), _gates(emit, op.value("weight_ih"), _GRU_GATES),
         _gates(emit, op.value("weight_hh"), _GRU_GATES), bias, None, _state(emit, op.value("initial_h"), 1),
-        outputs=2, direction=direction, hidden_size=op.shape(op.value("weight_hh"))[1], activations=functions,
-        linear_before_reset=int(after),
+        outputs=2, direction=direction, hidden_size=op.shape(op.value("weight_hh"))[1],
+        linear_before_reset=int(after), **_activations(functions),
     )  # fmt: skip
     final = _final(emit, hidden, 1)
     return [_sequence(op, emit, y, final, direction), final]
@@ -148,7 +194,7 @@ def rnn(op: MilOperation, emit: Emitter) -> list[ir.Value]:
     y, hidden = emit.ops(
         "RNN", op.value(), _gates(emit, op.value("weight_ih"), (0,)), _gates(emit, op.value("weight_hh"), (0,)),
         _bias(emit, op, ["bias"], (0,)), None, _state(emit, op.value("initial_h"), 1), outputs=2, direction=direction,
-        hidden_size=op.shape(op.value("weight_hh"))[1], activations=[_activation(op, "activation", "tanh")],
+        hidden_size=op.shape(op.value("weight_hh"))[1], **_activations(_functions(op, activation="tanh")),
     )  # fmt: skip
     final = _final(emit, hidden, 1)
     return [_sequence(op, emit, y, final, direction), final]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from workbench.formats.coreml.tensors import bounded, shape_of
+from workbench.formats.coreml.tensors import bounded, rank_of, shape_of
 from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.hub import Emitter, dims_of
 from workbench.lowering import Refused
@@ -157,15 +157,55 @@ def _sampling(op: MilOperation) -> str:
 
 @mil.lowers("resize", since=17)
 def resize(op: MilOperation, emit: Emitter) -> ir.Value:
-    """The last ``resized_dims`` dimensions to the last ones of ``shape``, where 0 keeps the size."""
+    """The last ``resized_dims`` dimensions to the last ones of ``shape``, where 0 keeps the size.
+
+    Nearest neighbours are taken at centres, element ``floor((i + 0.5) * old / new)``: the specification names no
+    rounding, coremltools converts TensorFlow's half-pixel centres to it and expects the same in its tests.
+    """
     x, count = op.value(), op.integer("resized_dims")
+    mode, interpolation = _sampling(op), op.text("interpolation_mode", "LINEAR")
+    if interpolation not in ("LINEAR", "NEAREST_NEIGHBOR"):
+        raise Refused(f"interpolation_mode = {interpolation!r} is not known")
+    known = op.known("shape")
+    if known is None or _dynamic(x):
+        return _resized_at_run_time(op, emit, x, count, interpolation, mode)
     old = shape_of(x)[-count:]
-    target = [new or size for new, size in zip(op.ints("shape")[-count:], old, strict=True)]
-    mode = _sampling(op)
-    if op.text("interpolation_mode", "LINEAR") == "LINEAR":
+    asked = [int(size) for size in known.reshape(-1)[-count:]]
+    target = [new or size for new, size in zip(asked, old, strict=True)]
+    if interpolation == "LINEAR":
         return linear(emit, x, target, mode)
-    if mode != "DEFAULT" and any(new % size for size, new in zip(old, target, strict=True)):
+    whole = all(new % size == 0 for size, new in zip(old, target, strict=True))
+    if mode != "DEFAULT" and not (mode == "UNALIGN_CORNERS" and whole):
         raise Refused(f"nearest neighbours with sampling_mode = {mode!r}: how ties are rounded is not specified")
-    if mode not in ("DEFAULT", "UNALIGN_CORNERS"):
-        raise Refused(f"nearest neighbours with sampling_mode = {mode!r}: how ties are rounded is not specified")
-    return nearest(emit, x, target)
+    return nearest(emit, x, target) if whole else _at_centres(emit, x, [emit.const(new) for new in target])
+
+
+def _at_centres(emit: Emitter, x: ir.Value, target: Sequence[ir.Value]) -> ir.Value:
+    """Element ``floor((i + 0.5) * old / new)`` of the last dimensions, in integers.
+
+    Args:
+        target: int64 sizes without dimensions.
+    """
+    sizes, first = emit.op("Shape", x), rank_of(x) - len(target)
+    for axis, new in enumerate(target, first):
+        steps = emit.op("Mul", emit.op("Range", emit.const(0), new, emit.const(1)), emit.const(2))
+        odd = emit.op("Mul", emit.op("Add", steps, emit.const(1)), emit.op("Gather", sizes, emit.const(axis)))
+        x = emit.op("Gather", x, emit.op("Div", odd, emit.op("Mul", new, emit.const(2))), axis=axis)
+    return x
+
+
+def _resized_at_run_time(
+    op: MilOperation, emit: Emitter, x: ir.Value, count: int, interpolation: str, mode: str
+) -> ir.Value:
+    """As :func:`resize`, to sizes that are computed."""
+    sizes, first = emit.op("Shape", x), op.rank(x) - count
+    old = emit.op("Slice", sizes, emit.const([first]), emit.const([2**62]))
+    asked = emit.op("Slice", op.integers(emit, "shape"), emit.const([-count]), emit.const([2**62]))
+    target = emit.op("Where", emit.op("Equal", asked, emit.const(0)), old, asked)
+    if interpolation == "NEAREST_NEIGHBOR" and mode == "DEFAULT":
+        return _at_centres(emit, x, [emit.op("Gather", target, emit.const(index)) for index in range(count)])
+    if interpolation != "LINEAR" or mode not in ("DEFAULT", "UNALIGN_CORNERS", "STRICT_ALIGN_CORNERS"):
+        raise Refused(f"{interpolation} with sampling_mode = {mode!r} to sizes that are only known at run time")
+    wanted = emit.op("Concat", emit.op("Slice", sizes, emit.const([0]), emit.const([first])), target, axis=0)
+    attributes = {"mode": "linear", "coordinate_transformation_mode": COORDINATES[mode]}
+    return emit.op("Resize", x, None, None, wanted, **attributes)

@@ -41,8 +41,8 @@ class Scope:
     def __init__(self, emitter: Emitter, outer: Scope | None = None, suffix: str = "") -> None:
         self.emitter = emitter
         self._outer = outer
-        self._suffix = suffix
-        self._constants: dict[str, Constant] = {}
+        self.suffix: str = (outer.suffix if outer is not None else "") + suffix
+        self.constants: dict[str, Constant] = {}
         self._raw: dict[str, ir.Value] = {}
         self._arithmetic: dict[str, ir.Value] = {}
 
@@ -53,7 +53,7 @@ class Scope:
         if self._outer is not None:
             self._outer.declare(name, constant)
         else:
-            self._constants[name] = constant
+            self.constants[name] = constant
 
     def adopt(self, name: str, value: ir.Value) -> None:
         """An input of a nested block that stands for a tensor which is there already."""
@@ -61,9 +61,26 @@ class Scope:
 
     def input(self, spec: TensorSpec) -> ir.Value:
         """An input of the model."""
-        value = self.emitter.input(spec.name + self._suffix, spec.dtype, spec.shape)
+        value = self.emitter.input(spec.name + self.suffix, spec.dtype, spec.shape)
         self._raw[spec.name] = value
         return value
+
+    def rebind(self, name: str, value: ir.Value) -> bool:
+        """From here on the name, a state of this scope, stands for another value; ``False`` if it is not of this scope.
+
+        Raises:
+            ModelError: the value is of another dtype or shape than the state.
+        """
+        if name not in self._raw:
+            return False
+        before = self._raw[name]
+        spec = TensorSpec(name, dtype_name(before.dtype), dims_of(before))
+        if value.dtype is not before.dtype:
+            raise ModelError(f"the state {spec} is overwritten with {dtype_name(value.dtype)}.")
+        self._check_shape(spec, value)
+        self._raw[name] = value
+        self._arithmetic.pop(name, None)
+        return True
 
     def stand_in(self, spec: TensorSpec) -> None:
         """A tensor of a refused operation: typed as declared, so that the operations after it can be judged."""
@@ -82,7 +99,7 @@ class Scope:
                 raise ModelError(f"{spec.name!r} is declared as {spec.dtype} but comes out as {found}.")
             value = self.emitter.op("Cast", value, to=dtype_named(spec.dtype).value)
         self._check_shape(spec, value)
-        value = self.emitter.rename(value, spec.name + self._suffix)
+        value = self.emitter.rename(value, spec.name + self.suffix)
         if spec.shape is not None and value.shape is not None:
             dims = [new if isinstance(new, int) else old for old, new in zip(value.shape, spec.shape, strict=True)]
             value.shape = ir.Shape(dims)
@@ -118,14 +135,14 @@ class Scope:
         """The declared dtype of a name."""
         if self._outer is not None and self._is_outer(name):
             return self._outer.dtype(name)
-        constant = self._constants.get(name)
+        constant = self.constants.get(name)
         return constant.dtype if constant is not None else dtype_name(self.raw(name).dtype)
 
     def array(self, binding: str | Constant) -> Array | None:
         """The value of a name that is constant or follows from constants; else ``None``."""
         if self._outer is not None and self._is_outer(binding):
             return self._outer.array(binding)
-        constant = binding if isinstance(binding, Constant) else self._constants.get(binding)
+        constant = binding if isinstance(binding, Constant) else self.constants.get(binding)
         if constant is not None:
             return constant.array()
         return self.emitter.known(self.raw(binding))
@@ -157,7 +174,7 @@ class Scope:
         return found[binding]
 
     def _store(self, binding: str | Constant, name: str) -> ir.Value:
-        constant = binding if isinstance(binding, Constant) else self._constants.get(binding)
+        constant = binding if isinstance(binding, Constant) else self.constants.get(binding)
         if constant is None:
             raise ModelError(f"the tensor {name!r} is used before anything makes it.")
         if constant.dtype not in _KNOWN:
@@ -165,7 +182,7 @@ class Scope:
         return self.emitter.tensor(ir.tensor(constant.array()), name or None)
 
     def _widen(self, binding: str | Constant, name: str) -> ir.Value:
-        constant = binding if isinstance(binding, Constant) else self._constants.get(binding)
+        constant = binding if isinstance(binding, Constant) else self.constants.get(binding)
         wide = WIDER.get(constant.dtype if constant is not None else dtype_name(self.raw(binding).dtype))
         if wide is None:
             return self.raw(binding)

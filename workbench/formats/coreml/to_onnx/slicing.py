@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from workbench.formats.coreml.tensors import bounded
 from workbench.formats.coreml.to_onnx.table import MilOperation, mil
-from workbench.hub import Emitter
+from workbench.hub import Emitter, dims_of
 from workbench.lowering import Refused
 
 _FAR = 2**62  # beyond every size: ONNX clamps it
@@ -91,12 +91,30 @@ def slice_by_size(op: MilOperation, emit: Emitter) -> ir.Value:
 def slice_update(op: MilOperation, emit: Emitter) -> ir.Value:
     """``x`` with ``x[begin:end:stride] = update``."""
     x = op.value()
-    sizes = op.shape(x)
-    count = math.prod(sizes)
-    bounded(count, "the positions of slice_update")
-    positions = np.arange(count).reshape(sizes)[_slices(op, len(sizes))].reshape(-1)
+    sizes = dims_of(x) or ()
+    if all(isinstance(size, int) for size in sizes) and op.known("begin") is not None and op.known("end") is not None:
+        positions = _fixed_positions(op, emit, op.shape(x))
+    else:
+        positions = _positions(op, emit, x)
     flat, update = emit.op("Reshape", x, emit.const([-1])), emit.op("Reshape", op.value("update"), emit.const([-1]))
-    return emit.op("Reshape", emit.op("ScatterElements", flat, emit.const(positions), update), emit.const(list(sizes)))
+    return emit.op("Reshape", emit.op("ScatterElements", flat, positions, update), emit.op("Shape", x))
+
+
+def _fixed_positions(op: MilOperation, emit: Emitter, sizes: tuple[int, ...]) -> ir.Value:
+    """The places of the slice in the flattened tensor: int64 [N]."""
+    count = bounded(math.prod(sizes), "the positions of slice_update")
+    return emit.const(np.arange(count).reshape(sizes)[_slices(op, len(sizes))].reshape(-1))
+
+
+def _positions(op: MilOperation, emit: Emitter, x: ir.Value) -> ir.Value:
+    """As :func:`_fixed_positions`, of a slice or a shape that is only known at run time: the places are sliced."""
+    rank = op.rank(x)
+    places = emit.op("Range", emit.const(0), emit.op("Size", x), emit.const(1))
+    places = emit.op("Reshape", places, emit.op("Shape", x))
+    stride, squeezed = _strides(op, rank), op.ints("squeeze_mask", [0] * rank)
+    starts, ends = _starts(op, emit, stride, squeezed), _ends(op, emit, stride, squeezed)
+    sliced = emit.op("Slice", places, starts, ends, emit.const(list(range(rank))), emit.const(stride))
+    return emit.op("Reshape", sliced, emit.const([-1]))
 
 
 def _slices(op: MilOperation, rank: int) -> tuple[slice | int, ...]:

@@ -102,6 +102,16 @@ class MilOperation:
         """As :meth:`value`, for a parameter of several tensors."""
         return [self._scope.arithmetic(binding) for binding in self._many(name)]
 
+    def overwrite(self, name: str, value: ir.Value) -> None:
+        """What reads the parameter, a state, behind this operation reads the value instead.
+
+        Raises:
+            Refused: the operation stands in a block, which may run any number of times.
+        """
+        binding = self._one(name)
+        if isinstance(binding, Constant) or not self._scope.rebind(binding, value):
+            raise Refused("a state is written inside a block of cond or while_loop")
+
     def raws(self, name: str = "values") -> list[ir.Value]:
         """As :meth:`raw`, for a parameter of several tensors."""
         return [self._scope.raw(binding) for binding in self._many(name)]

@@ -1,0 +1,1 @@
+"""Conformance: whole test-suites of others, run through the workbench. ``make conformance`` runs all of it."""
