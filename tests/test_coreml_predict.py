@@ -94,7 +94,7 @@ def test_lists_of_feeds_and_other_dtypes_are_taken_as_apple_takes_them(package: 
 def test_feeds_that_do_not_fit_say_which(package: Path, feeds: dict[str, Any], says: str) -> None:
     with workbench.coreml.enable_predict():
         model = opened(package)
-        with pytest.raises(wb.errors.ExecutionError, match=says):
+        with pytest.raises(RuntimeError, match=says):
             model.predict(feeds)
 
 
@@ -136,7 +136,7 @@ def test_a_state_is_made_carried_read_and_written(mil: Any) -> None:
         state.read_state("nothing")
     with pytest.raises(RuntimeError, match="shape"):
         state.write_state("acc", np.zeros(3))
-    with pytest.raises(wb.ExecutionError, match="make_state"):
+    with pytest.raises(RuntimeError, match="make_state"):
         model.predict({"x": x})
 
 

@@ -137,9 +137,12 @@ class _Proxy:
 
     def predict(self, data: Feeds, state: _State | None = None) -> dict[str, Any]:
         if self._model.states and state is None:
-            raise ExecutionError("the model has a state; pass state=model.make_state() to predict.")
-        feeds = {name: _declared(name, value, self._inputs.get(name)) for name, value in data.items()}
-        results = self._model.run(feeds, state=None if state is None else state.values)
+            raise RuntimeError("the model has a state; pass state=model.make_state() to predict.")
+        try:
+            feeds = {name: _declared(name, value, self._inputs.get(name)) for name, value in data.items()}
+            results = self._model.run(feeds, state=None if state is None else state.values)
+        except WorkbenchError as error:  # in Apple's words, which callers look for
+            raise RuntimeError(f"Unable to compute the prediction using ML Program. {error}") from error
         return self._returned(results)
 
     def batchPredict(self, data: Sequence[Feeds]) -> list[dict[str, Any]]:

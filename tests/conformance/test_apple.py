@@ -1,4 +1,4 @@
-"""A sample of coremltools' own operator tests; all of them run in ``make conformance``."""
+"""Samples of coremltools' own tests; more of them run in ``make conformance``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import pytest
 
 from tests.conformance import apple
 
-SAMPLE = 300
+SAMPLES = {"operators": 300, "torch": 60}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has Apple's own predictor")
-def test_coremltools_own_operator_tests_pass_on_the_workbench() -> None:
-    code, printed = apple.run(["--sample", str(SAMPLE)])
+@pytest.mark.parametrize(("suite", "size"), SAMPLES.items())
+def test_coremltools_own_tests_pass_on_the_workbench(suite: str, size: int) -> None:
+    code, printed = apple.run(suite, ["--sample", str(size)])
     assert code == 0, printed[-4000:]
-    assert apple.totals(printed)["passed"] > SAMPLE / 2, printed[-500:]
+    assert apple.totals(printed)["passed"] > size / 2, printed[-500:]

@@ -622,3 +622,17 @@ def test_a_network_is_saved_as_single_file_too(tmp_path: Any) -> None:
     again = read(tmp_path / "net.mlmodel")
     compare(run(again, {"x": X}), run(document, {"x": X}), rtol=0, atol=0)
     assert FORMAT.claims(tmp_path / "net.mlmodel")
+
+
+def test_one_number_is_of_rank_one() -> None:
+    """The older form has no rank 0: what is squeezed or reduced to one number can be joined and made a shape of."""
+
+    def add(nn: Any) -> None:
+        nn.add_get_shape("shape", "x", "s")
+        for axis in (0, 1):
+            nn.add_slice_static(f"size{axis}", "s", f"s{axis}", [axis], [0], [1], [False], [False], [True])
+        nn.add_reduce_prod("product", "s", "p", reduce_all=True, keepdims=False)
+        nn.add_concat_nd("joined", ["p", "s0", "s1"], "y", axis=0)
+
+    x = np.zeros((2, 3), np.float32)
+    compare(run(read(network(Layer("numbers", add, {"x": x}, np.copy))), {"x": x}), [np.float32([6, 2, 3])], 0, 0)

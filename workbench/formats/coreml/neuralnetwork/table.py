@@ -16,7 +16,7 @@ import onnx_ir as ir
 from workbench.errors import ModelError
 from workbench.formats.coreml.neuralnetwork.weights import weight_array
 from workbench.formats.coreml.tensors import rank_of
-from workbench.hub import Emitter
+from workbench.hub import Emitter, dims_of
 from workbench.lowering import Refused, Table
 
 Array = np.ndarray[Any, Any]
@@ -138,7 +138,8 @@ def lowered(layer: NetworkLayer, emit: Emitter) -> list[ir.Value]:
     values = [found] if isinstance(found, ir.Value) else list(found)
     if len(values) != layer.outputs:
         raise ModelError(f"{layer.outputs} outputs are declared, the layer has {len(values)}.")
-    return values
+    # This form has no tensors without dimensions: what is reduced or squeezed to one number is of shape [1].
+    return [emit.op("Unsqueeze", value, emit.const([0])) if dims_of(value) == () else value for value in values]
 
 
 def integers(emit: Emitter, value: ir.Value) -> ir.Value:

@@ -76,17 +76,18 @@ def cumsum(op: MilOperation, emit: Emitter) -> ir.Value:
 
 @mil.lowers("topk")
 def topk(op: MilOperation, emit: Emitter) -> list[ir.Value]:
-    """The ``k`` largest (``ascending``: smallest) elements along ``axis``, and where they are."""
-    op.ignore("output_indices_dtype")  # the declared dtype of the output says the same
+    """The ``k`` largest (``ascending``: smallest) elements along ``axis``, and where they are.
+
+    They are sorted with ``sort = false`` too: their order is not specified then, and Apple's tests expect this one.
+    """
+    op.ignore("output_indices_dtype", "sort")  # the declared dtype of the output says the same as the former
     x, axis = op.value(), op.integer("axis", -1)
     count = emit.op("Reshape", op.integers(emit, "k"), emit.const([1])) if op.has("k") else emit.const([1])
     known = op.known("k")
     if known is not None and int(known) == -1:  # all of them
         count = _size(op, emit, x, axis)
-    found = emit.ops(
-        "TopK", x, count, outputs=2, axis=axis, largest=int(not op.flag("ascending", False)),
-        sorted=int(op.flag("sort", True)),
-    )  # fmt: skip
+    largest = int(not op.flag("ascending", False))
+    found = emit.ops("TopK", x, count, outputs=2, axis=axis, largest=largest, sorted=1)
     return found if op.flag("return_indices", True) else found[:1]
 
 
