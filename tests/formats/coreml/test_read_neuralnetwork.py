@@ -263,7 +263,7 @@ COMMON = [
             ("inverse", lambda x: 1 / (2 * x + 0.501)),
             ("power", lambda x: (2 * x + 0.5) ** 0.7),
             ("exp", lambda x: np.exp(2 * x + 0.5)),
-            ("log", lambda x: np.log(2 * x + 0.5)),
+            ("log", lambda x: np.log(2 * x + 0.501)),
             ("abs", lambda x: 2 * x + 0.5),
             ("threshold", lambda x: np.maximum(2 * x + 0.5, 0.7)),
         )

@@ -131,16 +131,18 @@ def multiply(layer: NetworkLayer, emit: Emitter) -> ir.Value:
 
 @network.lowers("unary")
 def unary(layer: NetworkLayer, emit: Emitter) -> ir.Value:
-    """A function of ``scale * x + shift``."""
+    """A function of ``scale * x + shift``; INVERSE and RSQRT add ``epsilon`` to it (1e-6 if unset), LOG if it is set."""
     x = layer.x()
     scale, shift, alpha = layer.number("scale", 1.0), layer.number("shift"), layer.number("alpha")
-    kind, epsilon = layer.choice("type"), layer.number("epsilon", 1e-6)
+    kind = layer.choice("type")
+    epsilon = layer.number("epsilon", 0.0 if kind == "LOG" else 1e-6)
     if scale != 1.0:
         x = emit.op("Mul", x, like(emit, scale, x))
     if shift != 0.0:
         x = emit.op("Add", x, like(emit, shift, x))
-    if kind in ("RSQRT", "INVERSE"):
+    if kind in ("RSQRT", "INVERSE", "LOG") and epsilon:
         x = emit.op("Add", x, like(emit, epsilon, x))
+    if kind in ("RSQRT", "INVERSE"):
         return emit.op("Reciprocal", emit.op("Sqrt", x) if kind == "RSQRT" else x)
     if kind in ("POWER", "THRESHOLD"):
         return emit.op("Pow" if kind == "POWER" else "Max", x, like(emit, alpha, x))
