@@ -131,7 +131,7 @@ def multiply(layer: NetworkLayer, emit: Emitter) -> ir.Value:
 
 @network.lowers("unary")
 def unary(layer: NetworkLayer, emit: Emitter) -> ir.Value:
-    """A function of ``scale * x + shift``; INVERSE and RSQRT add ``epsilon`` to it (1e-6 if unset), LOG if it is set."""
+    """A function of ``scale * x + shift``; INVERSE and RSQRT add ``epsilon`` (1e-6 if unset), LOG if it is set."""
     x = layer.x()
     scale, shift, alpha = layer.number("scale", 1.0), layer.number("shift"), layer.number("alpha")
     kind = layer.choice("type")

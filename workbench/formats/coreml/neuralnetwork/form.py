@@ -171,7 +171,7 @@ class NetworkForm:
         dims = dims_of(value)
         if self.labels:
             value = emitter.op("Reshape", value, emitter.const([-1]))
-        elif dims is not None and len(dims) == 5:
+        elif self._rank5_arrays and dims is not None and len(dims) == 5:
             vector = spec.shape is not None and len(spec.shape) == 1
             value = emitter.op("Squeeze", value, emitter.const([0, 1, 3, 4] if vector else [0, 1]))
         else:
