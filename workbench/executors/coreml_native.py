@@ -39,11 +39,12 @@ def predictor_of(document: Document) -> Callable[[], Predictor] | None:
     """What opens the document on Apple's runtime; ``None`` where its interface is not arrays only.
 
     Images and dictionaries of class probabilities are other objects to Apple's runtime than to the document, whose
-    inputs and outputs are arrays: such a model runs translated.
+    inputs and outputs are arrays: such a model runs translated. So does one with states, whose values Apple's runtime
+    does not take as inputs, and one that is read otherwise than its file says (one of its functions, float16 widened).
     """
     from workbench.formats.coreml.read import CoreMLDocument
 
-    if not isinstance(document, CoreMLDocument):
+    if not isinstance(document, CoreMLDocument) or document.states or document.read_options:
         return None
     if any(feature.kind != "array" for feature in (*document.interface.inputs, *document.interface.outputs)):
         return None

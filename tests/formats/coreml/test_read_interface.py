@@ -95,6 +95,14 @@ def test_a_state_that_does_not_fit_is_refused(accumulator: Path) -> None:
         model.run({"x": X}, state={"acc": np.zeros(3, np.float16)})
 
 
+def test_apple_s_runtime_is_not_asked_for_what_it_takes_otherwise(accumulator: Path, functions: Path) -> None:
+    from workbench.executors.coreml_native import predictor_of
+
+    assert predictor_of(wb.load(functions).document) is not None
+    assert predictor_of(wb.load(functions, function="negate").document) is None
+    assert predictor_of(wb.load(accumulator).document) is None
+
+
 # functions
 
 
