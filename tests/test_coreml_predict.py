@@ -210,3 +210,27 @@ def test_apple_s_own_validator_finds_the_operator_that_overflows(mil: Any) -> No
     assert np.isfinite(found["relu_cast_fp16"]).all()
     failing = asyncio.run(MLModelValidator(model).find_failing_ops_with_infinite_output(feeds))
     assert [operation.type for operation in failing] == ["exp"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_apple_s_own_comparator_finds_where_float16_differs(mil: Any) -> None:
+    import asyncio
+
+    from coremltools.models.ml_program.experimental.debugging_utils import MLModelComparator
+
+    ct, mb, types = mil
+
+    def converted(precision: Any) -> Any:
+        @mb.program(input_specs=[mb.TensorSpec((3,), types.fp32)])
+        def program(x: Any) -> Any:
+            return mb.log(x=mb.exp(x=mb.relu(x=x, name="relu"), name="exp"), name="log")
+
+        return ct.convert(program, minimum_deployment_target=ct.target.iOS16, compute_precision=precision)
+
+    def same(operation: Any, reference: Any, target: Any) -> bool:
+        return bool(np.allclose(reference, target, rtol=1e-2))
+
+    comparator = MLModelComparator(converted(ct.precision.FLOAT32), converted(ct.precision.FLOAT16))
+    feeds = {"x": np.asarray([1, 2, 12], np.float32)}
+    differing = asyncio.run(comparator.find_failing_ops(feeds, same))
+    assert [operation.type for operation in differing] == ["exp"]
