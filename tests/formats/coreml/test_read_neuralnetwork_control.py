@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.formats.coreml.networks import document_of, network_of
 from tests.formats.coreml.reading import compare, run
 from workbench.errors import ConversionError, ModelError
 from workbench.formats.coreml import toolkit
-from workbench.formats.coreml.read import CoreMLDocument, read
+from workbench.formats.coreml.read import read
 
 Array = np.ndarray[Any, Any]
 X = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 VECTOR = np.asarray([1, -2, 3], dtype=np.float32)
-
-
-def network_of(add: Callable[[Any], Any], inputs: Mapping[str, Array], outputs: Sequence[str] = ("y",)) -> Any:
-    datatypes = toolkit.submodule("models.datatypes")
-    with toolkit.session():
-        builder = toolkit.submodule("models.neural_network").NeuralNetworkBuilder(
-            [(name, datatypes.Array(*array.shape)) for name, array in inputs.items()],
-            [(name, None) for name in outputs],
-            disable_rank5_shape_mapping=True,
-            use_float_arraytype=True,
-        )
-        add(builder)
-    return builder.spec
 
 
 def inner(part: Any) -> Any:
@@ -36,10 +23,6 @@ def inner(part: Any) -> Any:
     return toolkit.submodule("models.neural_network").NeuralNetworkBuilder(
         nn_spec=part, disable_rank5_shape_mapping=True, use_float_arraytype=True
     )
-
-
-def document(add: Callable[[Any], Any], inputs: Mapping[str, Array], outputs: Sequence[str] = ("y",)) -> CoreMLDocument:
-    return read(network_of(add, inputs, outputs))
 
 
 def times(nn: Any, source: str, factor: float, target: str) -> None:
@@ -60,7 +43,7 @@ def branching(nn: Any) -> None:
 @pytest.mark.parametrize("x", [2.0, -2.0])
 def test_branch(x: float) -> None:
     inputs = {"x": np.float32([x])}
-    compare(run(document(branching, inputs), inputs), [np.float32([10 * x if x > 0 else x + 7])], 1e-6, 1e-6)
+    compare(run(document_of(branching, inputs), inputs), [np.float32([10 * x if x > 0 else x + 7])], 1e-6, 1e-6)
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
@@ -78,7 +61,7 @@ def test_a_branch_may_leave_a_blob_as_it_was(p: float) -> None:
 
     inputs = {"x": VECTOR, "p": np.float32([p])}
     expected = (VECTOR + 1) * (3 if p else 1) + 0.5
-    compare(run(document(add, inputs, ["out"]), inputs), [expected], 1e-6, 1e-6)
+    compare(run(document_of(add, inputs, ["out"]), inputs), [expected], 1e-6, 1e-6)
 
 
 def test_what_one_branch_alone_makes_is_refused() -> None:
@@ -88,7 +71,7 @@ def test_what_one_branch_alone_makes_is_refused() -> None:
         plus(inner(layer.branch.elseBranch), "x", 3.0, "z")
 
     with pytest.raises(ConversionError, match="'y', which is read behind it, is not made"):
-        document(add, {"x": VECTOR, "p": np.float32([1])}).hub()
+        document_of(add, {"x": VECTOR, "p": np.float32([1])}).hub()
 
 
 @pytest.mark.parametrize("limit", [0, 2])
@@ -109,7 +92,7 @@ def test_a_loop_with_a_condition(limit: int) -> None:
         while y < 100 and (not limit or count < limit):
             y, count = y * 3, count + 1
         inputs = {"x": np.float32([start])}
-        compare(run(document(add, inputs), inputs), [np.float32([y])], 1e-6, 1e-6)
+        compare(run(document_of(add, inputs), inputs), [np.float32([y])], 1e-6, 1e-6)
 
 
 @pytest.mark.parametrize("count", [0.0, 4.0])
@@ -122,7 +105,7 @@ def test_a_loop_by_a_computed_count(count: float) -> None:
         body.add_copy("keep", "z", "y")
 
     inputs = {"x": VECTOR, "n": np.float32([count])}
-    compare(run(document(add, inputs), inputs), [VECTOR * 2**count], 1e-6, 1e-6)
+    compare(run(document_of(add, inputs), inputs), [VECTOR * 2**count], 1e-6, 1e-6)
 
 
 @pytest.mark.parametrize("jump", ["loopBreak", "loopContinue"])
@@ -153,7 +136,7 @@ def test_loops_are_left_and_continued(jump: str) -> None:
             continue
         y = y + 100 + i
     inputs = {"x": np.float32([5])}
-    compare(run(document(add, inputs, ["y", "i"]), inputs), [np.float32([y]), np.float32([i])], 1e-6, 1e-6)
+    compare(run(document_of(add, inputs, ["y", "i"]), inputs), [np.float32([y]), np.float32([i])], 1e-6, 1e-6)
 
 
 def test_a_blob_may_grow_in_a_loop() -> None:
@@ -165,7 +148,7 @@ def test_a_blob_may_grow_in_a_loop() -> None:
         body.add_copy("keep", "z", "y")
 
     inputs = {"x": VECTOR}
-    compare(run(document(add, inputs), inputs), [np.tile(VECTOR, 4)], 1e-6, 1e-6)
+    compare(run(document_of(add, inputs), inputs), [np.tile(VECTOR, 4)], 1e-6, 1e-6)
 
 
 def test_refusals_inside_name_the_layer() -> None:
@@ -181,7 +164,7 @@ def test_jumps_outside_of_loops_contradict() -> None:
         nn.spec.neuralNetwork.layers.add(name="jump").loopBreak.SetInParent()
 
     with pytest.raises(ModelError, match="not inside the body of a loop"):
-        document(add, {"x": VECTOR}).hub()
+        document_of(add, {"x": VECTOR}).hub()
 
 
 @pytest.mark.parametrize("given", [True, False])
@@ -195,7 +178,7 @@ def test_slice_dynamic(given: bool) -> None:
     inputs = {"x": X, "b": np.float32([-1, 2, 1]), "e": np.float32([9, 0, 3])}
     inputs = {name: inputs[name] for name in names}
     more = {} if given else {"end_ids": [9, 0, 3]}
-    found = run(document(lambda nn: nn.add_slice_dynamic("s", names, "y", **more, **parameters), inputs), inputs)
+    found = run(document_of(lambda nn: nn.add_slice_dynamic("s", names, "y", **more, **parameters), inputs), inputs)
     compare(found, [X[-1, 2:0:-1, 1:3]], 0, 0)
 
 
@@ -204,6 +187,7 @@ def test_open_ends_of_slice_dynamic() -> None:
     inputs = {"x": X, "b": np.float32([1, 1, 3]), "e": np.float32([1, 2, 0])}
     masks = {"begin_masks": [True, False, True], "end_masks": [True, False, True]}
     found = run(
-        document(lambda nn: nn.add_slice_dynamic("s", list(inputs), "y", strides=[1, 1, -2], **masks), inputs), inputs
+        document_of(lambda nn: nn.add_slice_dynamic("s", list(inputs), "y", strides=[1, 1, -2], **masks), inputs),
+        inputs,
     )
     compare(found, [X[:, 1:2, ::-2]], 0, 0)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.formats.coreml.networks import document_of
 from tests.formats.coreml.reading import compare, run
-from tests.formats.coreml.test_read_neuralnetwork_control import document
 from workbench.errors import ConversionError
 
 torch = pytest.importorskip("torch")
@@ -27,7 +27,8 @@ X = floats(1, 2, 4, 6, 8)
 def test_lrn(size: int) -> None:
     """Of an even number of channels PyTorch takes one more before."""
     found = run(
-        document(lambda nn: nn.add_lrn("n", "x", "y", alpha=0.3, beta=0.5, local_size=size, k=2.0), {"x": X}), {"x": X}
+        document_of(lambda nn: nn.add_lrn("n", "x", "y", alpha=0.3, beta=0.5, local_size=size, k=2.0), {"x": X}),
+        {"x": X},
     )
     compare(found, [F.local_response_norm(torch.from_numpy(X), size, 0.3, 0.5, 2.0).numpy()], 1e-4, 1e-5)
 
@@ -35,7 +36,7 @@ def test_lrn(size: int) -> None:
 def test_a_dilated_deconvolution() -> None:
     weight = floats(2, 4, 3, 3, 2)
     found = run(
-        document(
+        document_of(
             lambda nn: nn.add_convolution(
                 "c", 4, 3, 3, 2, 2, 1, "valid", 1, weight.transpose(2, 3, 0, 1), None, False, is_deconv=True,
                 input_name="x", output_name="y", dilation_factors=[2, 3],
@@ -54,7 +55,7 @@ def test_a_deconvolution_of_volumes(groups: int, wanted: tuple[int, ...] | None)
     """A given shape cuts half of what is too much off each end, the odd one behind."""
     x, weight = floats(3, 2, 4, 4, 3, 5), floats(4, 4, 3, 3, 2, 2)
     found = run(
-        document(
+        document_of(
             lambda nn: nn.add_convolution3d(
                 "c", 4, 3 * groups, 3, 2, 2, weight.transpose(1, 0, 2, 3, 4), None, False, groups, 2, 2, 2,
                 padding_mode="valid", is_deconv=True, output_shape=wanted, input_name="x", output_name="y",
@@ -77,7 +78,7 @@ def test_crop_resize_at_whole_pixels() -> None:
     boxes = np.float32([[1, 0, 1, 2, 3], [0, 3, 4, 5, 6]]).reshape(2, 1, 5, 1, 1)
     inputs = {"x": x, "r": boxes}
     found = run(
-        document(
+        document_of(
             lambda nn: nn.add_crop_resize(
                 "c", ["x", "r"], "y", 3, 3, "STRICT_ALIGN_ENDPOINTS_MODE", False, "CORNERS_HEIGHT_FIRST", 1.0
             ),
@@ -94,7 +95,7 @@ def test_non_maximum_suppression() -> None:
     scores = np.float32([0.9, 0.8, 0.95, 0.1]).reshape(1, 4, 1)
     inputs = {"b": boxes, "s": scores}
     names = ["ob", "os", "oi", "on"]
-    found = run(document(lambda nn: nn.add_nms("n", ["b", "s"], names, 0.5, 0.3, 3), inputs, names), inputs)
+    found = run(document_of(lambda nn: nn.add_nms("n", ["b", "s"], names, 0.5, 0.3, 3), inputs, names), inputs)
     chosen = [2, 0]
     padded = [np.concatenate([rows[:, chosen], np.zeros_like(rows[:, :1])], 1) for rows in (boxes, scores)]
     compare(found, [*padded, np.float32([[2, 0, -1]]), np.float32([2])], 1e-6, 1e-6)
@@ -116,7 +117,7 @@ def test_random_numbers(kind: str, form: str) -> None:
         method("r", output_name="y", seed=7, **names, **more, **given[kind])
         nn.add_copy("keep", "x", "z")
 
-    (y, _) = run(document(add, {"x": x}, ["y", "z"]), {"x": x})
+    (y, _) = run(document_of(add, {"x": x}, ["y", "z"]), {"x": x})
     assert y.shape == shape
     mean, deviation = {"uniform": (3.5, 0.866), "normal": (3.0, 2.0), "bernoulli": (0.3, 0.458)}[kind]
     assert abs(float(y.mean()) - mean) < 0.15
@@ -130,7 +131,7 @@ def test_random_numbers(kind: str, form: str) -> None:
 def test_categories(temperature: float) -> None:
     x = np.log(np.float32([[0.2, 0.8], [0.5, 0.5]]))
     (y,) = run(
-        document(
+        document_of(
             lambda nn: nn.add_categorical_distribution("c", "x", "y", 4000, temperature=temperature, seed=3), {"x": x}
         ),
         {"x": x},
@@ -145,4 +146,4 @@ def test_custom_layers_are_refused_by_their_class() -> None:
         nn.spec.neuralNetwork.layers[0].custom.className = "MyLayer"
 
     with pytest.raises(ConversionError, match="'MyLayer'"):
-        document(add, {"x": X}).hub()
+        document_of(add, {"x": X}).hub()

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.formats.coreml.networks import document_of
 from tests.formats.coreml.reading import compare, run
 from workbench.errors import ConversionError
-from workbench.formats.coreml import toolkit
-from workbench.formats.coreml.read import CoreMLDocument, read
+from workbench.formats.coreml.read import CoreMLDocument
 
 torch = pytest.importorskip("torch")
 Array = np.ndarray[Any, Any]
@@ -33,19 +33,6 @@ def weights(gates: int, seed: int = 6) -> dict[str, list[Array]]:
         name: [floats(seed + 10 * index + gate, *shape) for gate in range(gates)]
         for index, (name, shape) in enumerate(shapes.items())
     }
-
-
-def read_network(add: Any, inputs: Mapping[str, Array], outputs: Sequence[str]) -> CoreMLDocument:
-    datatypes = toolkit.submodule("models.datatypes")
-    with toolkit.session():
-        builder = toolkit.submodule("models.neural_network").NeuralNetworkBuilder(
-            [(name, datatypes.Array(*array.shape)) for name, array in inputs.items()],
-            [(name, None) for name in outputs],
-            disable_rank5_shape_mapping=True,
-            use_float_arraytype=True,
-        )
-        add(builder)
-    return read(builder.spec)
 
 
 ACTIVATIONS = {
@@ -95,7 +82,7 @@ def lstm_case(expect: Any, stated: bool = True, outputs: int = 3, **given: Any) 
     inputs = {"x": X, "h": H, "c": C} if stated else {"x": X}
     names = ["y", "hn", "cn"][:outputs]
     parameters = {**weights(4), "output_all": True, "peep": None, **given}
-    document = read_network(
+    document = document_of(
         lambda nn: nn.add_unilstm(
             "l", hidden_size=HIDDEN, input_size=INPUT, input_names=list(inputs), output_names=names, **parameters
         ),
@@ -187,7 +174,7 @@ def test_bidirectional_lstm(stated: bool, whole: bool, limit: float) -> None:
     forth, back = weights(4), weights(4, seed=66)
     inputs = {"x": X, "h": H, "c": C, "hb": H_BACK, "cb": C_BACK} if stated else {"x": X}
     names = ["y", "hn", "cn", "hbn", "cbn"]
-    document = read_network(
+    document = document_of(
         lambda nn: nn.add_bidirlstm(
             "l", forth["W_h"], forth["W_x"], forth["b"], back["W_h"], back["W_x"], back["b"], HIDDEN, INPUT,
             list(inputs), names, output_all=whole, peep=PEEP, peep_back=PEEP[::-1], cell_clip_threshold=limit,
@@ -220,7 +207,7 @@ def test_gru(functions: tuple[str, str], reverse: bool, stated: bool, biased: bo
     w: dict[str, Any] = weights(3)
     w = w if biased else {**w, "b": None}
     inputs = {"x": X, "h": H} if stated else {"x": X}
-    document = read_network(
+    document = document_of(
         lambda nn: nn.add_gru(
             "g", w["W_h"], w["W_x"], w["b"], HIDDEN, INPUT, list(inputs), ["y", "hn"], activation=functions[1],
             inner_activation=functions[0], output_all=True, reverse_input=reverse,
@@ -238,7 +225,7 @@ def test_simple_recurrent(kind: str, reverse: bool) -> None:
     w = {name: parts[0] for name, parts in weights(1).items()}
     big = X * 40  # so that the bound of 50 is met
     inputs = {"x": big, "h": H.reshape(BATCH, HIDDEN, 1, 1, 1)}
-    document = read_network(
+    document = document_of(
         lambda nn: nn.add_simple_rnn(
             "r", w["W_h"], w["W_x"], w["b"], HIDDEN, INPUT, kind, ["x", "h"], ["y", "hn"], True, reverse
         ),
@@ -258,11 +245,11 @@ def test_other_activations_are_refused() -> None:
         layer.simpleRecurrent.activation.softsign.MergeFromString(b"")
 
     with pytest.raises(ConversionError, match="'softsign' inside a recurrent layer is not supported"):
-        read_network(add, {"x": X}, ["y"]).hub()
+        document_of(add, {"x": X}, ["y"]).hub()
 
 
 def test_the_parameters_of_a_layer_are_counted() -> None:
-    document = read_network(
+    document = document_of(
         lambda nn: nn.add_unilstm("l", **weights(4), hidden_size=HIDDEN, input_size=INPUT, input_names=["x"],
                                   output_names=["y"]),
         {"x": X}, ["y"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -40,3 +41,12 @@ def bounded(count: int, what: str) -> int:
 def like(emit: Emitter, number: Any, value: ir.Value) -> ir.Value:
     """A constant of the value's dtype."""
     return emit.const(np.asarray(number), dtype_name(value.dtype))
+
+
+def own_outputs(emit: Emitter, values: Iterable[ir.Value]) -> list[ir.Value]:
+    """The values as outputs of the emitter's graph: each made in it, and none twice."""
+    outputs: list[ir.Value] = []
+    for value in values:
+        own = value.producer() in emit.nodes and value not in outputs
+        outputs.append(value if own else emit.op("Identity", value))
+    return outputs

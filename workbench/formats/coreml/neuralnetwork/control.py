@@ -15,6 +15,7 @@ import onnx_ir as ir
 from workbench import limits
 from workbench.errors import ModelError
 from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, integers, lowered, network
+from workbench.formats.coreml.tensors import own_outputs
 from workbench.hub import Emitter, dims_of, set_type
 from workbench.lowering import Refused
 
@@ -118,12 +119,8 @@ def _scalar(emit: Emitter, value: ir.Value, dtype: ir.DataType = ir.DataType.BOO
 
 
 def _graph(site: _Site, values: Sequence[ir.Value], name: str) -> ir.Attr:
-    """The site's graph; each output is made in it and none twice."""
-    outputs: list[ir.Value] = []
-    for value in values:
-        local = value.producer() in site.emitter.nodes and value not in outputs
-        outputs.append(value if local else site.emitter.op("Identity", value))
-    return ir.AttrGraph(name, site.emitter.finish(outputs).graph)
+    """The site's graph as an attribute."""
+    return ir.AttrGraph(name, site.emitter.finish(own_outputs(site.emitter, values)).graph)
 
 
 def _common(first: ir.Value, second: ir.Value) -> Sequence[Any] | None:

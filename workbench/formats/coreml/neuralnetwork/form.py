@@ -18,6 +18,7 @@ from workbench.formats.coreml.neuralnetwork.control import nested, touched
 from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, floats, lowered
 from workbench.formats.coreml.neuralnetwork.weights import weight_count
 from workbench.formats.coreml.package import Package
+from workbench.formats.coreml.program import unused
 from workbench.hub import Emitter, dims_of, set_type
 from workbench.lowering import Refused
 
@@ -253,7 +254,7 @@ def _steps(
     left = collections.Counter(name for _, written in touches for name in written)
     current = {name: name for name in inputs}
     used = set(taken)
-    names: set[str] = set()
+    names = {""}
     steps = []
     for message, (sources, targets) in zip(layers, touches, strict=True):
         reads = tuple(current.get(name, name) for name in sources)
@@ -261,10 +262,10 @@ def _steps(
         for name in targets:
             left[name] -= 1
             plain = left[name] == 0 and name not in used
-            current[name] = name if plain else _unused(name, used | set(left))
+            current[name] = name if plain else unused(name, used | set(left))
             used.add(current[name])
             writes.append(current[name])
-        name = message.name if message.name and message.name not in names else _unused(message.name, names)
+        name = unused(message.name, names)
         names.add(name)
         aliases = (sources, targets) if nested(message) else ()
         steps.append(Step(message, name, reads, tuple(writes), *aliases))
@@ -294,10 +295,3 @@ def _touches(layers: Any, inputs: list[str], results: list[str]) -> list[tuple[t
         there.update(targets)
         found.append((sources, targets))
     return found
-
-
-def _unused(name: str, taken: set[str]) -> str:
-    count = 1
-    while f"{name}/{count}" in taken:
-        count += 1
-    return f"{name}/{count}"

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, batched, network
 from workbench.formats.coreml.tensors import bounded, like
+from workbench.formats.coreml.to_onnx.normalization import across_channels
 from workbench.hub import Emitter
 from workbench.lowering import Refused
 
@@ -58,21 +59,8 @@ def lrn(layer: NetworkLayer, emit: Emitter) -> ir.Value:
     Of an even number one more lies before than behind, by coremltools' tests.
     """
     size = layer.integer("localSize")
-    if size < 1:
-        raise Refused(f"localSize = {size}")
     alpha, beta, k = layer.number("alpha"), layer.number("beta"), layer.number("k", 1.0)
-    if size % 2:
-        return batched(emit, layer.x(), lambda x: emit.op("LRN", x, size=size, alpha=alpha, beta=beta, bias=k))
-    return batched(emit, layer.x(), lambda x: _even_lrn(emit, x, size, (alpha, beta, k)))
-
-
-def _even_lrn(emit: Emitter, x: ir.Value, size: int, numbers: tuple[float, float, float]) -> ir.Value:
-    """x: [N, C, H, W]; the mean of the squares of ``size`` channels is that of a pool over [N, 1, C, H W]."""
-    alpha, beta, k = (like(emit, number, x) for number in numbers)
-    rows = emit.op("Unsqueeze", emit.op("Reshape", emit.op("Mul", x, x), emit.const([0, 0, -1])), emit.const([1]))
-    padded = emit.op("Pad", rows, emit.const([0, 0, size // 2, 0, 0, 0, size // 2 - 1, 0]))
-    mean = emit.op("Reshape", emit.op("AveragePool", padded, kernel_shape=[size, 1]), emit.op("Shape", x))
-    return emit.op("Div", x, emit.op("Pow", emit.op("Add", emit.op("Mul", mean, alpha), k), beta))
+    return batched(emit, layer.x(), lambda x: across_channels(emit, x, size, (alpha, beta, k)))
 
 
 @network.lowers("layerNormalization")

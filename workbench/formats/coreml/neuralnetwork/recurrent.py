@@ -18,13 +18,12 @@ from workbench.errors import ModelError
 from workbench.formats.coreml.neuralnetwork.activation import recurrent_activation
 from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, network
 from workbench.formats.coreml.neuralnetwork.weights import weight_array
+from workbench.formats.coreml.scan import Step, scanned
 from workbench.formats.coreml.tensors import rank_of
-from workbench.hub import Emitter, dims_of, set_type
+from workbench.hub import Emitter, dims_of
 from workbench.lowering import Refused
 
 Array = np.ndarray[Any, Any]
-Step = Callable[[Emitter, ir.Value, Sequence[ir.Value]], Sequence[ir.Value]]
-"""(emitter, ``W x + b`` [B, G H], states [B, H]) → states [B, H]; the first one is the output."""
 
 _LSTM_GATES = ("inputGate", "outputGate", "forgetGate", "blockInput")  # ONNX's order
 _GRU_GATES = ("updateGate", "resetGate", "outputGate")
@@ -89,25 +88,16 @@ def _scan(
     part: str, *, reverse: bool, restore: bool = False,
 ) -> tuple[ir.Value, list[ir.Value]]:  # fmt: skip
     """Outputs [S, B, H] in the order they are made in, unless ``restore``, and final states [1, B, H]."""
-    hidden, dims = layer.integer("outputVectorSize"), dims_of(x) or (None, None, None)
+    hidden = layer.integer("outputVectorSize")
     zeros = emit.op("Expand", emit.const(0.0), emit.op("Concat", emit.op("Shape", x, start=1, end=2),
                                                         emit.const([hidden]), axis=0))  # fmt: skip
     first = [zeros if state is None else emit.op("Squeeze", state, emit.const([0])) for state in states]
     prepared = emit.op(
         "Add", emit.op("MatMul", x, emit.const(np.ascontiguousarray(weights.input.T))), emit.const(weights.bias)
     )
-    name = f"{layer.name}/{part}"
-    body = Emitter(name)
-    with body.layer([layer.name], hint=name):
-        inner = [body.input(f"{name}/state_{index}", "float32", [dims[1], hidden]) for index in range(len(first))]
-        made = list(step(body, body.input(f"{name}/x", "float32", [dims[1], len(weights.bias)]), inner))
-        graph = body.finish([*made, body.op("Identity", made[0])]).graph
-    found = emit.ops(
-        "Scan", *first, prepared, outputs=len(first) + 1, body=ir.AttrGraph("body", graph), num_scan_inputs=1,
-        scan_input_directions=[int(reverse)], scan_output_directions=[int(reverse and restore)],
-    )  # fmt: skip
-    finals = [set_type(value, "float32", [dims[1], hidden]) for value in found[:-1]]
-    y = set_type(found[-1], "float32", [dims[0], dims[1], hidden])
+    y, finals = scanned(
+        emit, f"{layer.name}/{part}", [layer.name], prepared, first, hidden, step, backwards=reverse, restore=restore
+    )
     return y, [emit.op("Unsqueeze", value, emit.const([0])) for value in finals]
 
 

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, integers, network
 from workbench.formats.coreml.tensors import like, rank_of, shape_of
-from workbench.formats.coreml.to_onnx.image import Crop, check_boxes, crop_resize_core
+from workbench.formats.coreml.to_onnx.image import Crop, check_boxes, crop_resize_core, images_of
 from workbench.formats.coreml.to_onnx.resize import linear, nearest
 from workbench.hub import Emitter, dims_of
 from workbench.lowering import Refused
@@ -211,7 +211,5 @@ def crop_resize(layer: NetworkLayer, emit: Emitter) -> ir.Value:
         image = emit.op("Reshape", image, emit.const([-1, 1, 1, 1]))
         boxes = emit.op("Slice", boxes, emit.const([1]), emit.const([5]), emit.const([1]))
     else:
-        count = emit.op("Gather", emit.op("Shape", x), emit.const(0))
-        image = emit.op("Range", emit.const(0), count, emit.const(1))
-        image = emit.op("Reshape", image, emit.const([1, -1, 1, 1]))
+        image = images_of(emit, x, [1, -1, 1, 1])
     return crop_resize_core(emit, x, boxes, image, crop)

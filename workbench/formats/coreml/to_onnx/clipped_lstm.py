@@ -5,12 +5,13 @@ https://apple.github.io/coremltools/source/coremltools.converters.mil.mil.ops.de
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import onnx_ir as ir
 
-from workbench.hub import Emitter, dims_of, set_type
+from workbench.formats.coreml.scan import scanned
+from workbench.hub import Emitter, dims_of
 
 
 class Direction(NamedTuple):
@@ -65,25 +66,20 @@ def steps(
     peepholes = None
     if weights.peephole is not None:
         peepholes = emit.ops("Split", weights.peephole, outputs=3, axis=0, num_outputs=3)
-    length, batch, _ = dims_of(prepared) or (None, None, None)
     hidden = (dims_of(weights.state) or (None, None))[1]
-    body = Emitter(name)
-    with body.layer((), hint=name):
-        states = [body.input(f"{name}/{part}", "float32", [batch, hidden]) for part in ("hidden", "cell")]
-        own = body.input(f"{name}/x", "float32", [batch, None if not isinstance(hidden, int) else 4 * hidden])
-        made = _step(body, own, states, recurrence, peepholes, activations, clip)
-        graph = body.finish([*made, body.op("Identity", made[0])]).graph
-    final, memory, y = emit.ops(
-        "Scan", *first, prepared, outputs=3, body=ir.AttrGraph("body", graph), num_scan_inputs=1,
-        scan_input_directions=[int(backwards)], scan_output_directions=[int(backwards and restore)],
+
+    def step(body: Emitter, own: ir.Value, states: Sequence[ir.Value]) -> list[ir.Value]:
+        return _step(body, own, states, recurrence, peepholes, activations, clip)
+
+    y, (final, memory) = scanned(
+        emit, name, (), prepared, first, hidden if isinstance(hidden, int) else None, step,
+        backwards=backwards, restore=restore,
     )  # fmt: skip
-    for value, shape in ((y, [length, batch, hidden]), (final, [batch, hidden]), (memory, [batch, hidden])):
-        set_type(value, "float32", shape)
     return y, final, memory
 
 
 def _step(
-    emit: Emitter, own: ir.Value, states: list[ir.Value], recurrence: ir.Value, peepholes: list[ir.Value] | None,
+    emit: Emitter, own: ir.Value, states: Sequence[ir.Value], recurrence: ir.Value, peepholes: list[ir.Value] | None,
     activations: Activations, clip: float,
 ) -> list[ir.Value]:  # fmt: skip
     """``c = clip(f c + i z)``, ``h = o activation(c)``; the output gate looks at the new cell through its peephole."""

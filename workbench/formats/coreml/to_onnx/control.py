@@ -11,6 +11,7 @@ from typing import Any
 import onnx_ir as ir
 
 from workbench.errors import ModelError
+from workbench.formats.coreml.tensors import own_outputs
 from workbench.formats.coreml.to_onnx.scope import Scope
 from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.formats.coreml.values import held_spec
@@ -28,14 +29,8 @@ def _number(emit: Emitter, value: ir.Value) -> ir.Value:
 
 
 def _results(block: Any, scope: Scope) -> list[ir.Value]:
-    """The outputs of a block, each made in the block's own graph and none twice."""
-    results: list[ir.Value] = []
-    for name in block.outputs:
-        value = scope.raw(name)
-        if value.producer() not in scope.emitter.nodes or value in results:
-            value = scope.emitter.op("Identity", value)
-        results.append(value)
-    return results
+    """The outputs of a block."""
+    return own_outputs(scope.emitter, map(scope.raw, block.outputs))
 
 
 def _typed(op: MilOperation, values: Sequence[ir.Value]) -> Sequence[ir.Value]:

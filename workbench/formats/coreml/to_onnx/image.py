@@ -117,7 +117,7 @@ def _joined(emit: Emitter, sizes: Sequence[int], more: ir.Value) -> ir.Value:
     return emit.op("Concat", emit.const(list(sizes)), more, axis=0)
 
 
-def _images(emit: Emitter, x: ir.Value, shape: Sequence[int]) -> ir.Value:
+def images_of(emit: Emitter, x: ir.Value, shape: Sequence[int]) -> ir.Value:
     """``0 … B - 1`` as int64 of a shape."""
     count = emit.op("Gather", emit.op("Shape", x), emit.const(0))
     return emit.op("Reshape", emit.op("Range", emit.const(0), count, emit.const(1)), emit.const(list(shape)))
@@ -199,7 +199,7 @@ def resample(op: MilOperation, emit: Emitter) -> ir.Value:
         padded(emit, _axis(emit, x, emit.op("Gather", coordinates, emit.const(place), axis=-1), place, pixels), padding)
         for place in (0, 1)
     )
-    image = _images(emit, x, [-1, 1, 1])
+    image = images_of(emit, x, [-1, 1, 1])
     found = sampled(
         emit, x, image, vertical, horizontal, nearest=nearest, fill=fill if padding == "constant" else None
     )  # fmt: skip
@@ -234,7 +234,7 @@ def affine(op: MilOperation, emit: Emitter) -> ir.Value:
         padded(emit, _axis(emit, x, _transformed(emit, matrix, 3 * place, along, down), place, _ALIGNED), "constant")
         for place in (0, 1)
     )
-    found = sampled(emit, x, _images(emit, x, [-1, 1, 1]), vertical, horizontal, nearest=False, fill=0.0)
+    found = sampled(emit, x, images_of(emit, x, [-1, 1, 1]), vertical, horizontal, nearest=False, fill=0.0)
     return emit.op("Transpose", found, perm=[0, 3, 1, 2])
 
 
@@ -401,7 +401,7 @@ def crop_resize_15(op: MilOperation, emit: Emitter) -> ir.Value:
     known = op.known("roi")
     check_boxes(None if known is None else known.reshape(-1, int(dims[2]))[:, -4:], crop)
     boxes = emit.op("Reshape", roi, emit.const([-1, int(dims[2])]))
-    image = _images(emit, x, [1, -1, 1, 1])
+    image = images_of(emit, x, [1, -1, 1, 1])
     if dims[2] == 5:
         numbers = emit.op("Gather", boxes, emit.const([0]), axis=1)
         image = emit.op("Reshape", numbers, emit.const([-1, 1, 1, 1]))
@@ -421,5 +421,5 @@ def crop_resize_17(op: MilOperation, emit: Emitter) -> ir.Value:
     if op.has("box_indices"):
         image = emit.op("Reshape", op.integers(emit, "box_indices"), emit.const([-1, 1, 1, 1]))
     else:
-        image = _images(emit, boxes, [-1, 1, 1, 1])
+        image = images_of(emit, boxes, [-1, 1, 1, 1])
     return emit.op("Squeeze", crop_resize_core(emit, x, boxes, image, crop), emit.const([1]))

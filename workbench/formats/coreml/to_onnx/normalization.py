@@ -90,9 +90,18 @@ def local_response_norm(op: MilOperation, emit: Emitter) -> ir.Value:
             f"x is of rank {op.rank(x)}: which dimension has the channels is specified for ranks 3 and 4 only"
         )
     alpha, beta, k = op.number("alpha", 1e-4), op.number("beta", 0.75), op.number("k", 1.0)
+    return across_channels(emit, x, size, (alpha, beta, k))
+
+
+def across_channels(emit: Emitter, x: ir.Value, size: int, numbers: tuple[float, float, float]) -> ir.Value:
+    """That formula for [N, C, H, W] or [C, H, W]; the numbers are alpha, beta and k.
+
+    The mean of the squares of ``size`` channels is that of a pool over [N, 1, C, H W].
+    """
+    alpha, beta, k = numbers
     if size < 1:
-        raise Refused(f"size = {size}")
-    if op.rank(x) == 4 and size % 2:
+        raise Refused(f"a window of {size} channels")
+    if rank_of(x) == 4 and size % 2:
         return emit.op("LRN", x, size=size, alpha=alpha, beta=beta, bias=k)
     squares = emit.op("Reshape", emit.op("Mul", x, x), emit.op("Concat", *_as_rows(emit, x), axis=0))
     pads = [0, 0, size // 2, 0, 0, 0, (size - 1) // 2, 0]
