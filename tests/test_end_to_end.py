@@ -56,17 +56,21 @@ def test_nnef_goes_on_to_the_others(name: str, target: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", COREML)
-def test_one_network_in_two_formats_computes_the_same(name: str) -> None:
+def test_one_network_in_two_formats_computes_the_same_layer_by_layer(name: str) -> None:
+    """Their authors' tools have renamed everything, and ordered outputs and axes differently."""
     package, real = wb.load(COREML[name].path), onnx_model(name)
     original = wb.load(real.path)
-    feeds = real.feeds(original)
-    expected = original.run(feeds)
-    ours = package.run({package.inputs[0].name: next(iter(feeds.values()))})
-    for array in expected.values():  # their authors' tools order the outputs differently
-        distances = [
-            np.abs(mine.reshape(array.shape) - array).max() for mine in ours.values() if mine.size == array.size
-        ]
-        assert min(distances) <= 1e-4 * max(float(np.abs(array).max()), 1e-6)
+    report = wb.compare(original, package, feeds=real.feeds(original))
+    assert report.ok, str(report)
+    assert {row.status for row in report.rows if row.output} == {"ok"}
+    assert all(row.accumulated.relative_l2 < 1e-5 for row in report.rows if row.accumulated), str(report)
+    matched = {row.target_tensor for row in report.rows}
+    left = [layer for layer in package.layers if not matched & {spec.name for spec in layer.outputs}]
+    # what only moves elements, twice or more in a row; and the arithmetic of shapes, of which ONNX has constants
+    aside = {"transpose", "loadConstantND", "getShape", "gather", "squeeze", "concatND", "floor", "ceil"}
+    aside |= {"floorDivBroadcastable", "multiply", "greaterThan", "whereBroadcastable", "activation"}
+    assert {layer.operator for layer in left} <= aside
+    assert len(matched) >= 100
 
 
 @pytest.mark.parametrize("target", ["onnx", "nnef", "coreml"])

@@ -153,16 +153,16 @@ class _Proxy:
 
     def _returned(self, results: Mapping[str, Array]) -> dict[str, Any]:
         """The results as Apple's runtime returns them: pictures, and labels with their probabilities."""
-        interface, labels = self._document.interface, self._document.labels
+        interface, classifier = self._document.interface, self._document.classifier
         found: dict[str, Any] = {}
         for feature in interface.outputs:
-            if labels and feature.name == interface.label_name:
+            if feature.name == interface.undescribed or feature.name not in results:
                 continue
             array = results[feature.name]
-            if labels and feature.kind == "dictionary":
-                probabilities = array.reshape(-1).tolist()
-                found[interface.label_name] = labels[int(np.argmax(probabilities))]
-                found[feature.name] = dict(zip(labels, probabilities, strict=True))
+            if classifier is not None and feature.name == classifier.label:
+                found[feature.name] = array.item()
+            elif classifier is not None and feature.kind == "dictionary":
+                found[feature.name] = dict(zip(classifier.classes, array.reshape(-1).tolist(), strict=True))
             else:
                 found[feature.name] = picture_of(array, feature) if feature.kind == "image" else _at_least_1d(array)
         return found

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import onnx_ir as ir
+
+from workbench.errors import ExecutionError
 
 Dim = int | str | None
 """A fixed size, a named dynamic dimension, or an unknown one."""
@@ -162,6 +165,55 @@ def _spec_from_json(data: Sequence[Any]) -> TensorSpec:
     return TensorSpec(str(name), str(dtype), dims)
 
 
+@dataclass(frozen=True)
+class Classifier:
+    """What makes a class label of a tensor of probabilities.
+
+    Attributes:
+        label: what the label is called among the results.
+        probabilities: the output with the probabilities; its last axis runs over the classes.
+        classes: the labels, texts or integers, in the order of that axis.
+    """
+
+    label: str
+    probabilities: str
+    classes: tuple[str | int, ...]
+
+    def of(self, probabilities: Any) -> Any:
+        """The most probable label of each row (the first of several that are equal).
+
+        Args:
+            probabilities: an array that holds the classes on its last axis, or nothing but the classes in any shape.
+
+        Returns:
+            An array of texts or int64: of rank 0 for one row, else of the shape of the axes before the last.
+
+        Raises:
+            ExecutionError: it has another number of classes.
+        """
+        count = len(self.classes)
+        rows = probabilities.reshape(count) if probabilities.size == count else probabilities
+        if rows.shape[-1:] != (count,):
+            raise ExecutionError(
+                f"{self.probabilities!r} is of shape {list(rows.shape)}, but the classifier has {count} classes."
+            )
+        return np.asarray(self.classes)[np.argmax(rows, axis=-1)]
+
+    def to_json(self) -> str:
+        """A text form, kept inside models of formats that have no classifiers."""
+        return json.dumps([self.label, self.probabilities, list(self.classes)], separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Classifier | None:
+        """Read :meth:`to_json`'s form; ``None`` if it is not that."""
+        try:
+            label, probabilities, classes = json.loads(text)
+            one_kind = all(type(name) is str for name in classes) or all(type(name) is int for name in classes)
+            return cls(str(label), str(probabilities), tuple(classes)) if classes and one_kind else None
+        except (ValueError, TypeError, RecursionError):
+            return None
+
+
 class Document(ABC):
     """One model in the form of one exchange format.
 
@@ -185,6 +237,13 @@ class Document(ABC):
 
     states: Mapping[str, str] = {}  # a default for the formats without state; nothing is put into it
     """Inputs with the value of a state before a run → the outputs with its value after the run."""
+
+    metadata: Mapping[str, str] = {}
+    """What is said about the model in words: ``author``, ``license``, ``description``, ``version``, and keys of the
+    user's own."""
+
+    classifier: Classifier | None = None
+    """Of a model that gives the name of a class; its label is no tensor of :attr:`outputs`."""
 
     read_options: Mapping[str, Any] = {}
     """The options that it was read with: with them :attr:`origin` gives the same document again."""

@@ -104,6 +104,16 @@ class Model:
         return self.document.provenance
 
     @property
+    def metadata(self) -> Mapping[str, str]:
+        """What is said about the model in words: ``author``, ``license``, ``description``, ``version``, own keys."""
+        return self.document.metadata
+
+    @property
+    def labels(self) -> tuple[str | int, ...]:
+        """A classifier's classes, in the order of its probabilities; ``()`` of every other model."""
+        return () if self.document.classifier is None else self.document.classifier.classes
+
+    @property
     def graph(self) -> ir.Model:
         """The model in the hub: ONNX at the pinned opset, held in onnx-ir.
 
@@ -175,7 +185,9 @@ class Model:
         specialized = specialize(hub, shapes) if wanted.static_shapes or shapes else Specialized(hub, ())
         tensors = frozenset(spec.name for layer in self.layers for spec in layer.outputs)
         inputs = tuple(_with_shape(spec, shapes.get(spec.name)) for spec in self.inputs)
-        source = Source(self.format, self.name, inputs, self.outputs, tensors)
+        source = Source(
+            self.format, self.name, inputs, self.outputs, tensors, self.metadata, self.document.classifier
+        )
         draft = wanted.draft(specialized, source, chosen, progress)
         rows = _rows(self.layers, draft.outcomes, specialized.folded)
         plan = self._plan(target, options, rows, draft.general)
@@ -240,8 +252,9 @@ class Model:
                 no outputs. Without it a state begins as :meth:`new_state` has it, and is returned as an output.
 
         Returns:
-            The outputs by name, in the order of :attr:`outputs`; then, for taps, the first output of each layer under
-            the layer's name and further ones under ``name:1``, ``name:2``, …
+            The outputs by name, in the order of :attr:`outputs`; a classifier's most probable label (an array of rank
+            0, of text or int64) under its name; then, for taps, the first output of each layer under the layer's name
+            and further ones under ``name:1``, ``name:2``, …
 
         Raises:
             ExecutionError: feeds that do not fit, an unknown tap, or a failure of the executor.
@@ -262,12 +275,18 @@ class Model:
 
     def _run(self, ready: Mapping[str, Array], taps: Literal["all"] | Sequence[str] | None) -> dict[str, Array]:
         if taps is None:
-            return self.executor.run(ready, None)
+            return self._labelled(self.executor.run(ready, None))
         tapped = self._taps(taps)
         names = [spec.name for spec in self.outputs]
         found = self.executor.run(ready, list(dict.fromkeys([*names, *tapped.values()])))
-        results = {name: found[name] for name in names}
+        results = self._labelled({name: found[name] for name in names})
         results.update({key: found[tensor] for key, tensor in tapped.items() if key not in results})
+        return results
+
+    def _labelled(self, results: dict[str, Array]) -> dict[str, Array]:
+        classifier = self.document.classifier
+        if classifier is not None:
+            results[classifier.label] = classifier.of(results[classifier.probabilities])
         return results
 
     def _taps(self, taps: Literal["all"] | Sequence[str]) -> dict[str, str]:

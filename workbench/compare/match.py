@@ -29,7 +29,8 @@ class Pair:
 
     Attributes:
         reference: name of the hub value; ``target`` likewise.
-        evidence: ``"provenance"``, ``"name"`` or ``"numbers"`` (outputs that agree numerically).
+        evidence: ``"provenance"``, ``"name"``, ``"numbers"`` (they agree numerically) or ``"place"`` (the same operator
+            on tensors that are paired).
         output: whether it is an output of the reference.
         same_shape: whether another shape is a mistake (a conversion may reshape inner tensors; nobody else may).
     """
@@ -41,6 +42,8 @@ class Pair:
     evidence: str = "provenance"
     output: bool = False
     same_shape: bool = False
+    rivals: tuple[str, ...] = ()
+    """Other tensors of the reference that hold the same numbers."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Matching:
         folded: reference layers that became constants in the target.
         relation: how it is known, for people.
         approximate: reference layer → the bound that a conversion between the two has declared for it.
+        recorded: whether a record of a conversion tells how the two are related.
     """
 
     pairs: tuple[Pair, ...]
@@ -64,6 +68,7 @@ class Matching:
     folded: frozenset[str]
     relation: str
     approximate: Mapping[str, str] = field(default_factory=dict)
+    recorded: bool = True
 
 
 def match(reference: Model, target: Model) -> Matching:
@@ -71,8 +76,8 @@ def match(reference: Model, target: Model) -> Matching:
     for relate in (_forward, _backward, _siblings):
         found = relate(reference, target)
         if found is not None:
-            return _flag_outputs(found, reference, target)
-    return _flag_outputs(_by_name(reference, target), reference, target)
+            return flag_outputs(found, reference, target)
+    return flag_outputs(_by_name(reference, target), reference, target)
 
 
 def values_of(model: ir.Model) -> dict[str, ir.Value]:
@@ -271,9 +276,8 @@ def _by_name(reference: Model, target: Model) -> Matching:
         for name, value in first.items()
         if is_computed(value) and name in second and is_computed(second[name]) and _alike(value, second[name])
     ]
-    return Matching(
-        tuple(pairs), tuple(_inputs_by_name(reference, target)), {}, {}, frozenset(), "tensors with the same names"
-    )
+    inputs = tuple(_inputs_by_name(reference, target))
+    return Matching(tuple(pairs), inputs, {}, {}, frozenset(), "tensors with the same names", recorded=False)
 
 
 def _inputs_by_name(reference: Model, target: Model) -> list[tuple[str, str]]:
@@ -326,11 +330,11 @@ def kind_of_dtype(name: str) -> str:
     return name
 
 
-def _flag_outputs(found: Matching, reference: Model, target: Model) -> Matching:
+def flag_outputs(found: Matching, reference: Model, target: Model) -> Matching:
     """Mark the pairs of the reference's outputs: those with an output of the target, if there are any."""
-    own = {spec.name for spec in target.outputs}
+    own = {spec.name for spec in target.document.outputs}
     best = {pair.reference for pair in found.pairs if pair.target in own}
-    outputs = {spec.name for spec in reference.outputs}
+    outputs = {spec.name for spec in reference.document.outputs}
     pairs = tuple(
         replace(pair, output=pair.reference in outputs and (pair.target in own or pair.reference not in best))
         for pair in found.pairs
@@ -350,11 +354,11 @@ def match_outputs(
         run: gives the outputs of both models for one sample; called only if outputs are left on both sides.
     """
     taken = {pair.reference for pair in found.pairs}, {pair.target for pair in found.pairs}
-    left = [spec.name for spec in reference.outputs if spec.name not in taken[0]]
-    others = [spec.name for spec in target.outputs if spec.name not in taken[1]]
+    left = [spec.name for spec in reference.document.outputs if spec.name not in taken[0]]
+    others = [spec.name for spec in target.document.outputs if spec.name not in taken[1]]
     if not left or not others:
         return found
-    first, second = run()
+    first, second = map(_by_tensor, (reference, target), run())
     errors = {(a, b): _distance(first[a], second[b]) for a in left for b in others}
     pairs = []
     for (a, b), error in sorted(errors.items(), key=lambda item: item[1]):
@@ -363,6 +367,12 @@ def match_outputs(
             pairs.append(Pair(a, b, evidence="numbers", output=True))
     relation = f"{found.relation}, outputs whose numbers agree" if pairs else found.relation
     return replace(found, pairs=(*found.pairs, *pairs), relation=relation)
+
+
+def _by_tensor(model: Model, results: Mapping[str, Array]) -> dict[str, Array]:
+    """Results under the names that the hub has for the outputs."""
+    tensors = {own: tensor for tensor, own in model.document.own_names.items()}
+    return {tensors.get(name, name): array for name, array in results.items()}
 
 
 def _distance(reference: Any, target: Any) -> float:

@@ -42,7 +42,8 @@ class Row:
         blame: of a failing row: ``own`` if its layer makes an error from the right inputs, ``inherited`` if the error
             came in through them.
         output: whether it is an output of the reference.
-        evidence: how the counterpart is known (``provenance``, ``name``, ``numbers``).
+        evidence: how the counterpart is known (``provenance``, ``name``, ``numbers``, ``place``).
+        rivals: other tensors of the reference that hold the same numbers, where those are the evidence.
         accumulated: the difference when both models run from the same inputs.
         isolated: the difference when the target's layer is fed the reference's tensors.
         allowance: what it was measured against.
@@ -66,6 +67,7 @@ class Row:
     isolated: Metrics | None = None
     allowance: Allowance | None = None
     approximate: str = ""
+    rivals: tuple[str, ...] = ()
 
     @property
     def layer(self) -> str:
@@ -131,7 +133,7 @@ class _RowMaker:
         self.somewhere_half = self.half or any(map(_has_half, (reference.graph, target.graph)))
         self.paired = {pair.target for pair in matching.pairs}
         self.paired_references = {pair.reference for pair in matching.pairs}
-        self.outputs = {spec.name for spec in reference.outputs}
+        self.outputs = {spec.name for spec in reference.document.outputs}
         self.operators = {layer.name: layer.operator for layer in reference.layers}
         self.carriers: dict[str, list[str]] = {}
         for own, layers in matching.layers.items():
@@ -166,6 +168,7 @@ class _RowMaker:
             isolated=metrics[1],
             allowance=allowance,
             approximate=self._declared(pair.reference, layers),
+            rivals=pair.rivals,
         )
 
     def unmatched(self, index: int, value: ir.Value, layer: Layer) -> Row:

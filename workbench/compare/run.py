@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from workbench.compare.engine import Engine
 from workbench.compare.feeds import Feeder, Feeds, Given
-from workbench.compare.match import match, match_outputs
+from workbench.compare.kinship import relate
+from workbench.compare.match import flag_outputs, match, match_outputs
 from workbench.compare.recompute import Source
 from workbench.compare.report import Report, Side
 from workbench.compare.rows import known_names, make_rows
@@ -38,7 +39,7 @@ def compare(
     Args:
         reference: the model that is right.
         target: the model that is judged; converted from the reference, or the reference from it, or both from a third,
-            or unrelated (then tensors with the same names are compared, and outputs whose numbers agree).
+            or unrelated (then compared are tensors with the same names, with the same numbers, and in the same place).
         feeds: input name → array, an ``.npz`` file of them, an iterable of such mappings (taken as they are needed), or
             ``None`` for one seeded random sample. Names may be those of either model.
         mode: ``"accumulated"``: both models from the same inputs. ``"isolated"``: each layer of the target fed with the
@@ -60,6 +61,8 @@ def compare(
     matching = match(reference, target)
     samples, count = Feeder(reference, target, matching, seed).samples(feeds)
     first, samples = _peek(samples)
+    if not matching.recorded:
+        matching = flag_outputs(relate(matching, reference, target, first, threads, progress), reference, target)
     matching = match_outputs(
         matching, reference, target, lambda: (reference.run(first.reference), target.run(first.target))
     )

@@ -118,7 +118,8 @@ def _row(data: Mapping[str, Any]) -> Row:
         values[name] = tuple(map(str, values[name]))
     for name in ("tensor", "target_tensor", "operator", "dtype", "reason", "evidence"):
         values[name] = str(values[name])
-    values["approximate"] = str(values.get("approximate", ""))  # older reports do not have it
+    values["approximate"] = str(values.get("approximate", ""))  # older reports do not have it, nor the rivals
+    values["rivals"] = tuple(map(str, values.get("rivals", ())))
     values["index"] = int(values["index"])
     values["shape"] = None if values["shape"] is None else tuple(map(int, values["shape"]))
     for name in ("accumulated", "isolated"):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from workbench.document import Document, Progress, TensorSpec
+from workbench.document import Classifier, Document, Progress, TensorSpec
 from workbench.errors import OptionError, Refusal
 from workbench.hub import Specialized
 from workbench.lowering import Outcome, Table
@@ -42,6 +42,8 @@ class Source:
     outputs: tuple[TensorSpec, ...]
     tensors: frozenset[str] = frozenset()
     """Every tensor that the source's own layers make: only these can be stood for by tensors of the target."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    classifier: Classifier | None = None
 
     def name_with(self, suffix: str) -> str:
         """A display name for the converted model: the source's without its suffix, and the target's in its place."""
@@ -123,7 +125,7 @@ def make_options(kind: type[AnyOptions], given: Mapping[str, Any]) -> AnyOptions
     Raises:
         OptionError: unknown option or bad value.
     """
-    known = [field.name for field in fields(kind)]
+    known = [entry.name for entry in fields(kind)]
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

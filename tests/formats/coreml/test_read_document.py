@@ -97,7 +97,7 @@ def test_a_classifying_program_gives_its_probabilities() -> None:
             classifier_config=ct.ClassifierConfig(["cat", "dog", "eel"]),
         )
     )  # fmt: skip
-    assert document.labels == ("cat", "dog", "eel")
+    assert document.classifier.classes == ("cat", "dog", "eel")
     assert [spec.describe() for spec in document.outputs] == ["float32[1, 3]"]
     x = np.float32([[1, 2, 3]])
     compare(run(document, {"x": x}), [np.exp(x) / np.exp(x).sum()], rtol=1e-5, atol=1e-6)

@@ -576,7 +576,7 @@ def test_a_classifier_gives_its_probabilities() -> None:
         builder.add_softmax("softmax", "logits", "scores")
         builder.set_class_labels(["a", "b", "c", "d", "e"], predicted_feature_name="label", prediction_blob="scores")
     document, found = results(builder.spec, {"x": VECTOR.astype(np.float64)})
-    assert document.labels == ("a", "b", "c", "d", "e")
+    assert document.classifier.classes == ("a", "b", "c", "d", "e")
     logits = MATRIX @ VECTOR
     compare(found, [np.exp(logits) / np.exp(logits).sum()], rtol=1e-5, atol=1e-6)
     assert [spec.name for spec in document.outputs] == ["scores"]

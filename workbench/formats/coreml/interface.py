@@ -11,6 +11,7 @@ from typing import Any
 
 from workbench.document import Dim
 from workbench.errors import ModelError, OptionError
+from workbench.formats.coreml.program import unused
 
 ARRAY_DTYPES = {0x10020: "float32", 0x10040: "float64", 0x20020: "int32", 0x10010: "float16", 0x20008: "int8"}
 """``ArrayFeatureType.ArrayDataType`` → numpy's name."""
@@ -84,6 +85,10 @@ class Interface:
     Attributes:
         function: the function that is described; ``""`` where the model has one only.
         functions: all that there are.
+        label_name: the output that is a classifier's label; ``""`` of other models.
+        probabilities_name: the output with its probabilities. A classifier that describes none has one all the same,
+            :attr:`undescribed`.
+        metadata: ``author``, ``license``, ``version``, ``description``, and what is user-defined.
     """
 
     inputs: tuple[Feature, ...]
@@ -91,6 +96,7 @@ class Interface:
     states: tuple[str, ...] = ()
     label_name: str = ""
     probabilities_name: str = ""
+    undescribed: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     function: str = ""
     functions: tuple[str, ...] = ()
@@ -118,16 +124,34 @@ def interface_of(message: Any, function: str = "") -> Interface:
         if chosen not in functions:
             raise ModelError(f"the model has no function {chosen!r}, its default; it has {', '.join(functions)}.")
         features = description.functions[functions.index(chosen)]
+    outputs = tuple(map(_feature, features.output))
+    label, probabilities, undescribed = features.predictedFeatureName, features.predictedProbabilitiesName, ""
+    dictionaries = [feature.name for feature in outputs if feature.kind == "dictionary"]
+    if (message.WhichOneof("Type") or "").endswith("Classifier") and not dictionaries:
+        probabilities = undescribed = unused("classProbability", {feature.name for feature in outputs})
+        outputs += (Feature(undescribed, "dictionary"),)
     return Interface(
         inputs=tuple(map(_feature, features.input)),
-        outputs=tuple(map(_feature, features.output)),
+        outputs=outputs,
         states=tuple(state.name for state in features.state),
-        label_name=features.predictedFeatureName,
-        probabilities_name=features.predictedProbabilitiesName,
-        metadata=dict(description.metadata.userDefined),
+        label_name=label,
+        probabilities_name=probabilities or next(iter(dictionaries), ""),
+        undescribed=undescribed,
+        metadata=_metadata(description.metadata),
         function=chosen,
         functions=functions,
     )
+
+
+def _metadata(message: Any) -> dict[str, str]:
+    """What is not empty, the user's own behind the four fields that Core ML has."""
+    fields = {
+        "author": message.author,
+        "license": message.license,
+        "version": message.versionString,
+        "description": message.shortDescription,
+    }
+    return {**{key: text for key, text in fields.items() if text}, **message.userDefined}
 
 
 def _feature(message: Any) -> Feature:

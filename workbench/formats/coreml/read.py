@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import onnx_ir as ir
 
-from workbench.document import Document, Layer, Provenance, TensorLink, TensorSpec
+from workbench.document import Classifier, Document, Layer, Provenance, TensorLink, TensorSpec
 from workbench.errors import ExecutionError, ModelError, OptionError, SaveError
 from workbench.formats.coreml import toolkit
 from workbench.formats.coreml.image import is_picture, tensor_of
@@ -50,8 +50,6 @@ class CoreMLDocument(Document):
     Attributes:
         interface: what the description says, flexible shapes and images included.
         default_shapes: input → the shape that Core ML takes if none is given.
-        labels: a classifier's classes, in the order of its probabilities. Its document has the probabilities as an
-            array for output; the most probable label itself is for the caller to look up.
         widened: every float16 tensor of the program is taken for float32; the document's record then relates it to the
             model as it is stored.
     """
@@ -75,7 +73,8 @@ class CoreMLDocument(Document):
         self._form = _form(message, package, self.interface, widened)
         self.inputs = self._form.inputs
         self.outputs = self._form.outputs
-        self.labels = self._form.labels
+        self.classifier = self._classifier()
+        self.metadata = {key: text for key, text in self.interface.metadata.items() if key != PROVENANCE}
         self.states = self._form.states
         self.layers = self._form.layers()
         self.default_shapes: Mapping[str, tuple[int, ...]] = {
@@ -106,6 +105,12 @@ class CoreMLDocument(Document):
             )
         weights = self._package.blob(_WEIGHTS) if files else None
         write_package(path, self._package.spec, weights)
+
+    def _classifier(self) -> Classifier | None:
+        labels, probabilities = self._form.labels, self.interface.probabilities_name
+        if not labels or not any(spec.name == probabilities for spec in self._form.outputs):
+            return None
+        return Classifier(self.interface.label_name, probabilities, labels)
 
     def _record(self) -> Provenance | None:
         record = self.interface.metadata.get(PROVENANCE)

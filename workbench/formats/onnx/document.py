@@ -12,7 +12,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from workbench import limits
-from workbench.document import Document, Layer, Provenance, TensorSpec
+from workbench.document import Classifier, Document, Layer, Provenance, TensorSpec
 from workbench.errors import ExecutionError, ModelError, SaveError
 from workbench.hub import IR_VERSION, OPSET, schema_of, spec_of, stamp, subgraphs
 from workbench.hub.follow import Follower
@@ -20,6 +20,12 @@ from workbench.hub.upgrade import upgrade
 
 PROVENANCE = "workbench.provenance"
 """Key of the record in the model's ``metadata_props``."""
+
+CLASSIFIER = "workbench.classifier"
+"""Key of what makes a label of the probabilities, which ONNX's own tensors do not say."""
+
+AUTHORSHIP = {"author": "model_author", "license": "model_license"}
+"""Our word → ONNX's key in ``metadata_props`` (https://github.com/onnx/onnx/blob/main/docs/MetadataProps.md)."""
 
 PROTOBUF_LIMIT = 2**31 - 1
 """Largest protobuf message (https://protobuf.dev/programming-guides/proto-limits/)."""
@@ -49,6 +55,12 @@ class OnnxDocument(Document):
         )
         self.outputs: tuple[TensorSpec, ...] = tuple(spec_of(value) for value in model.graph.outputs)
         self.provenance: Provenance | None = Provenance.from_json(model.metadata_props.get(PROVENANCE, ""))
+        self.metadata = _metadata(model)
+        self.classifier = self._classifier()
+
+    def _classifier(self) -> Classifier | None:
+        found = Classifier.from_json(self.model.metadata_props.get(CLASSIFIER, ""))
+        return found if found is not None and any(spec.name == found.probabilities for spec in self.outputs) else None
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:  # type: ignore[override]  # computed when first looked at
@@ -114,6 +126,21 @@ class OnnxDocument(Document):
                 if isinstance(value.const_value, ir.ExternalTensor):
                     value.const_value = ir.Tensor(value.const_value.numpy(), name=value.name)
         path.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+
+
+def _metadata(model: ir.Model) -> dict[str, str]:
+    """``metadata_props`` without our own records, and what the model's fields say beside them."""
+    words = {key: ours for ours, key in AUTHORSHIP.items()}
+    found = {
+        words.get(key, key): text
+        for key, text in model.metadata_props.items()
+        if text and key not in (PROVENANCE, CLASSIFIER)
+    }
+    if model.doc_string:
+        found.setdefault("description", model.doc_string)
+    if model.model_version:
+        found.setdefault("version", str(model.model_version))
+    return found
 
 
 def layer_names(graph: ir.Graph) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from workbench.document import Document, Progress, Provenance, TensorLink
 from workbench.formats.base import Draft, Source
-from workbench.formats.onnx.document import PROVENANCE, OnnxDocument, layer_names
+from workbench.formats.onnx.document import AUTHORSHIP, CLASSIFIER, PROVENANCE, OnnxDocument, layer_names
 from workbench.hub import Specialized, layers_of
 from workbench.lowering import Outcome
 from workbench.plan import Verdict
@@ -27,9 +27,22 @@ class OnnxDraft(Draft):
         model = self._hub.model.clone()
         record = _provenance(model.graph, self._source, self._hub.folded)
         model.producer_name = "exchange-workbench"
+        _describe(model, self._source)
         model.metadata_props[PROVENANCE] = record.to_json()
         progress("writing ONNX", 1.0)
         return OnnxDocument(model, self._source.name_with(".onnx"))
+
+
+def _describe(model: ir.Model, source: Source) -> None:
+    """What the source says in words, under the keys that ONNX has for it."""
+    model.metadata_props.clear()
+    for key, text in source.metadata.items():
+        if key == "description":
+            model.doc_string = text
+        else:
+            model.metadata_props[AUTHORSHIP.get(key, key)] = text
+    if source.classifier is not None:
+        model.metadata_props[CLASSIFIER] = source.classifier.to_json()
 
 
 def _provenance(graph: ir.Graph, source: Source, folded: tuple[str, ...]) -> Provenance:

@@ -1,0 +1,190 @@
+"""Matching two models that have no record of one another: by their numbers, and by place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.compare.support import build, source
+from workbench.compare import compare
+from workbench.compare.kinship import print_of, relation
+from workbench.hub import Emitter
+from workbench.model import Model
+
+RNG = np.random.default_rng(7)
+KERNELS = [RNG.normal(size=shape).astype(np.float32) for shape in ((4, 3, 3, 3), (5, 4, 3, 3))]
+BIAS = RNG.normal(size=5).astype(np.float32)
+
+
+def channels_first(fault: float = 1.0) -> Model:
+    """Convolution, activation, convolution with bias, pooling."""
+
+    def emit(emitter: Emitter) -> list[ir.Value]:
+        x = emitter.input("x", "float32", [1, 3, 8, 7])
+        for at, kernel in enumerate(KERNELS):
+            with emitter.layer([f"conv{at}"]):
+                weights = emitter.const(kernel * np.float32(fault if at == 0 else 1.0))
+                x = emitter.rename(emitter.op("Conv", x, weights, pads=[1, 1, 1, 1]), f"conv{at}_out")
+            with emitter.layer([f"act{at}"]):
+                x = emitter.rename(emitter.op("Tanh", x), f"act{at}_out")
+        with emitter.layer(["bias"]):
+            x = emitter.rename(emitter.op("Add", x, emitter.const(BIAS.reshape(5, 1, 1))), "bias_out")
+        with emitter.layer(["pool"]):
+            return [emitter.rename(emitter.op("GlobalAveragePool", x), "y")]
+
+    return source(build(emit), name="first")
+
+
+def channels_last(fault: float = 1.0) -> Model:
+    """The same under other names, its activations on the other layout; the last layer written as a mean."""
+
+    def emit(emitter: Emitter) -> list[ir.Value]:
+        x = emitter.input("image", "float32", [1, 3, 8, 7])
+        for at, kernel in enumerate(KERNELS):
+            with emitter.layer([f"c{at}"]):
+                weights = emitter.const(kernel * np.float32(fault if at == 0 else 1.0))
+                x = emitter.op("Conv", x, weights, pads=[1, 1, 1, 1])
+            with emitter.layer([f"t{at}"]):
+                x = emitter.op("Transpose", x, perm=[0, 2, 3, 1])
+            with emitter.layer([f"a{at}"]):
+                x = emitter.rename(emitter.op("Tanh", x), f"tanh{at}")
+            if at == 0:
+                with emitter.layer(["back"]):
+                    x = emitter.op("Transpose", x, perm=[0, 3, 1, 2])
+        with emitter.layer(["b"]):
+            x = emitter.rename(emitter.op("Add", x, emitter.const(BIAS)), "sum")
+        with emitter.layer(["mean"]):
+            mean = emitter.op("ReduceMean", x, emitter.const([1, 2]), keepdims=0)
+            return [emitter.rename(mean, "pooled")]
+
+    return source(build(emit), name="second")
+
+
+def test_two_exports_of_one_network_match_layer_by_layer_across_layouts() -> None:
+    report = compare(channels_first(), channels_last())
+    assert report.ok, str(report)
+    found = {row.tensor: (row.target_tensor, row.status, row.evidence) for row in report.rows}
+    assert found["act0_out"] == ("tanh0", "ok", "numbers")
+    assert found["act1_out"] == ("tanh1", "ok", "numbers")
+    assert found["bias_out"] == ("sum", "ok", "numbers")
+    assert found["y"] == ("pooled", "ok", "numbers")
+    assert {row.status for row in report.rows} == {"ok"}
+    assert max(row.accumulated.relative_l2 for row in report.rows if row.accumulated) < 1e-6
+
+
+def test_what_a_fault_has_changed_is_matched_by_its_place_and_blamed() -> None:
+    def chain(name: str, gain: float) -> Model:
+        def emit(emitter: Emitter) -> list[ir.Value]:
+            x = emitter.input("x", "float32", [2, 9])
+            for at, operator in enumerate(("Tanh", "Mul", "Sigmoid", "Exp")):
+                with emitter.layer([f"{name}{at}"]):
+                    extra = [emitter.const(np.float32(gain))] if operator == "Mul" else []
+                    x = emitter.rename(emitter.op(operator, x, *extra), f"{name}{at}_out")
+            return [x]
+
+        return source(build(emit), name=name)
+
+    report = compare(chain("p", 2.0), chain("q", 2.6))
+    assert [(row.tensor, row.target_tensor, row.evidence) for row in report.rows] == [
+        ("p0_out", "q0_out", "numbers"),
+        ("p1_out", "q1_out", "place"),
+        ("p2_out", "q2_out", "place"),
+        ("p3_out", "q3_out", "place"),
+    ]
+    assert [row.blame for row in report.rows] == ["", "own", "inherited", "inherited"]
+
+
+def test_tensors_with_the_same_values_are_told_apart_as_far_as_possible_and_named() -> None:
+    def emit(emitter: Emitter, names: tuple[str, ...]) -> list[ir.Value]:
+        x = emitter.input("x", "float32", [1, 6])
+        steps: list[tuple[str, dict[str, Any], list[Any]]] = [
+            ("Abs", {}, []), ("Relu", {}, []), ("Reshape", {}, [emitter.const([2, 3])]), ("Exp", {}, [])
+        ]  # fmt: skip
+        for name, (operator, attributes, extra) in zip(names, steps, strict=True):
+            with emitter.layer([name]):
+                x = emitter.rename(emitter.op(operator, x, *extra, **attributes), f"{name}_out")
+        return [x]
+
+    first = source(build(lambda emitter: emit(emitter, ("a", "b", "c", "d"))))
+    second = source(build(lambda emitter: emit(emitter, ("k", "l", "m", "n"))))
+    report = compare(first, second)
+    assert [(row.tensor, row.target_tensor) for row in report.rows] == [
+        ("a_out", "k_out"), ("b_out", "l_out"), ("c_out", "m_out"), ("d_out", "n_out")
+    ]  # fmt: skip
+    assert set(report.rows[0].rivals) == {"b_out", "c_out"}
+    assert report.rows[3].rivals == ()
+
+
+def test_models_that_have_nothing_in_common_match_nowhere() -> None:
+    def single(operator: str, name: str) -> Model:
+        def emit(emitter: Emitter) -> list[ir.Value]:
+            x = emitter.input("x", "float32", [4, 5])
+            with emitter.layer([name]):
+                return [emitter.rename(emitter.op(operator, x), name)]
+
+        return source(build(emit))
+
+    report = compare(single("Exp", "a"), single("Sin", "b"))
+    assert [row.status for row in report.rows if row.output] == ["unmatched"]
+    assert not report.ok
+
+
+# prints
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.randoms(use_true_random=False), st.integers(0, 99))
+def test_a_permuted_tensor_is_recognised_and_put_back(dims: list[int], random: Any, seed: int) -> None:
+    array = np.random.default_rng(seed).normal(size=dims)
+    order = list(range(array.ndim))
+    random.shuffle(order)
+    first, second = print_of(array), print_of(array.transpose(order))
+    if array.size == 1:
+        return  # nothing to tell
+    assert first is not None
+    assert second is not None
+    found = relation(first, second, 1e-6)
+    assert found is not None
+    own = array.transpose(order)
+    np.testing.assert_array_equal(
+        (own.transpose(found) if found else own).reshape(array.shape), array, err_msg=f"{order} → {found}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("other", "tolerance"),
+    [
+        (lambda x: x * 1.01, 1e-4),
+        (lambda x: x + 0.01, 1e-4),
+        (lambda x: x[::-1], 1e-4),
+        (lambda x: x.reshape(-1)[:-1], 1e-4),
+        (lambda x: x.astype(np.int64), 2e-2),
+        (lambda x: np.where(x == x.max(), 10 * x, x), 2e-2),
+    ],
+)
+def test_another_tensor_is_not_taken_for_it(other: Any, tolerance: float) -> None:
+    x = RNG.normal(size=(5, 6))
+    first, second = print_of(x), print_of(other(x))
+    assert first is not None
+    assert second is not None
+    assert relation(first, second, tolerance) is None
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((3, 3)), np.full(9, 2.5), np.arange(4), np.asarray([], np.float32), ["text"], None]
+)
+def test_what_says_nothing_has_no_print(array: Any) -> None:
+    assert print_of(array) is None
+
+
+def test_numbers_that_are_not_finite_do_not_get_in_the_way() -> None:
+    x = RNG.normal(size=(4, 4))
+    x[1, 2], x[2, 3] = np.inf, np.nan
+    first, second = print_of(x), print_of(x.T)
+    assert first is not None
+    assert second is not None
+    assert relation(first, second, 1e-6) == (1, 0)

@@ -1,0 +1,299 @@
+"""Which tensors of two models that did not come from one another hold the same values.
+
+Two exports of one network have no record of each other, other names and other layouts; what they have in common is the
+numbers. Both run on one sample, and of each tensor a print is kept that a permutation of its axes permutes and nothing
+else changes. Prints that agree make pairs; what a fault has changed is then found by its place: the same operator on
+tensors that are paired already.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+from workbench.compare.feeds import Feeds
+from workbench.compare.match import Matching, Pair, is_computed, kind_of_dtype
+from workbench.compare.side import Store, Walk, fragment, run_fragment
+from workbench.document import Progress
+from workbench.hub import dims_of, dtype_name
+from workbench.hub.evaluate import RANDOM
+
+if TYPE_CHECKING:
+    from workbench.model import Model
+
+Array = np.ndarray[Any, Any]
+
+SEGMENT_NODES = 8
+CHUNKS = 64
+_TOLERANCES = (1e-4, 2e-2)
+"""Relative distances at which prints agree: of models that calculate alike, then of those that round otherwise."""
+_TELLING = 8
+"""Integers and booleans of fewer elements say too little: sizes, axes, flags."""
+
+
+@dataclass(frozen=True)
+class Print:
+    """What is kept of a tensor.
+
+    Attributes:
+        dims: its sizes without those of one; ``axes`` their places in the tensor.
+        rank: with those of one.
+        flat: means of stretches of the tensor in its own order.
+        profiles: for each of ``dims``, mean and root mean square over the other axes at each index.
+        scale: root mean square of all.
+    """
+
+    dims: tuple[int, ...]
+    axes: tuple[int, ...]
+    rank: int
+    size: int
+    kind: str
+    flat: Array
+    profiles: tuple[Array, ...]
+    scale: float
+
+
+def print_of(array: Any) -> Print | None:
+    """The print; ``None`` of what cannot tell tensors apart (constant or tiny), or is no array of numbers."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or not array.size:
+        return None
+    if array.dtype.kind != "f" and array.size < _TELLING:
+        return None
+    x = array.astype(np.float64)
+    x[~np.isfinite(x)] = 0.0
+    scale = float(np.sqrt(np.mean(np.square(x))))
+    if array.size > 1 and float(np.ptp(x)) <= 1e-6 * scale:
+        return None
+    axes = tuple(axis for axis, size in enumerate(x.shape) if size != 1)
+    kept = x.reshape([x.shape[axis] for axis in axes])
+    profiles = []
+    for axis in range(kept.ndim):
+        others = tuple(other for other in range(kept.ndim) if other != axis)
+        profiles.append(np.stack([kept.mean(axis=others), np.sqrt(np.square(kept).mean(axis=others))]))
+    bounds = np.linspace(0, x.size, min(CHUNKS, x.size) + 1).astype(np.int64)[:-1]
+    flat = np.add.reduceat(x.reshape(-1), bounds) / np.diff([*bounds, x.size])
+    return Print(kept.shape, axes, x.ndim, x.size, kind_of_dtype(array.dtype.name), flat, tuple(profiles), scale)
+
+
+def relation(reference: Print, target: Print, tolerance: float) -> tuple[int, ...] | None:
+    """The permutation of the target's axes that gives the reference's order (up to axes of size one).
+
+    Returns:
+        ``()`` where the order is the same, also if the sizes are not (a tensor that was reshaped); ``None`` where the
+        prints do not agree.
+    """
+    if reference.size != target.size or reference.kind != target.kind:
+        return None
+    allowed = tolerance * max(reference.scale, target.scale)
+    if abs(reference.scale - target.scale) > allowed:
+        return None
+    if _near(reference.flat, target.flat, allowed) and (
+        reference.dims != target.dims or all(map(_near, reference.profiles, target.profiles, itertools.repeat(allowed)))
+    ):
+        return ()
+    if sorted(reference.dims) != sorted(target.dims):
+        return None
+    order: list[int] = []
+    for profile in reference.profiles:
+        fits = (at for at, own in enumerate(target.profiles) if at not in order and _near(profile, own, allowed))
+        found = next(fits, None)
+        if found is None:
+            return None
+        order.append(found)
+    ones = [axis for axis in range(target.rank) if axis not in target.axes]
+    return (*ones, *(target.axes[at] for at in order))
+
+
+def _near(first: Array, second: Array, allowed: float) -> bool:
+    return first.shape == second.shape and float(np.abs(first - second).max(initial=0.0)) <= allowed
+
+
+def relate(
+    found: Matching, reference: Model, target: Model, feeds: Feeds, threads: int, progress: Progress
+) -> Matching:
+    """Add the pairs that the numbers of one sample tell, and those that follow from their places.
+
+    Args:
+        found: the pairs that are known already (by name).
+        feeds: the sample.
+
+    Raises:
+        ExecutionError: a model cannot be run.
+        Cancelled: from ``progress``.
+    """
+    sides = [_Side(model) for model in (reference, target)]
+    taken = [{pair.reference for pair in found.pairs}, {pair.target for pair in found.pairs}]
+    prints: list[dict[str, Print]] = []
+    for side, given, share in zip(sides, (feeds.reference, feeds.target), (0.0, 0.5), strict=True):
+        prints.append(side.prints(given, threads, lambda done, share=share: progress("matching", share + done / 2)))  # type: ignore[misc]
+    outputs = {spec.name for spec in reference.outputs}, {spec.name for spec in target.outputs}
+    pairs = list(found.pairs)
+    for tolerance in _TOLERANCES:
+        left = [
+            {name: kept for name, kept in side.items() if name not in used}
+            for side, used in zip(prints, taken, strict=True)
+        ]
+        new = list(_agreeing(left[0], left[1], outputs, sides, tolerance))
+        pairs += new
+        taken[0].update(pair.reference for pair in new)
+        taken[1].update(pair.target for pair in new)
+    pairs += _by_place(pairs, sides)
+    if len(pairs) == len(found.pairs):
+        return found
+    return replace(found, pairs=tuple(pairs), relation="tensors that hold the same numbers, or stand in the same place")
+
+
+class _Side:
+    """One model: the tensors that depend on its inputs, in topological order."""
+
+    def __init__(self, model: Model) -> None:
+        graph = model.graph.graph
+        subject = f"{model.format} model {model.name!r}"
+        variable = {value for value in graph.inputs}
+        self.nodes: list[ir.Node] = []
+        for node in graph:
+            if any(value in variable for value in node.inputs) and node.op_type not in RANDOM:
+                variable.update(node.outputs)
+                self.nodes.append(node)
+        self.order = {value.name or "": at for at, node in enumerate(self.nodes) for value in node.outputs}
+        self.values = {value.name: value for node in self.nodes for value in node.outputs if value.name}
+        self.inputs = {value.name for value in graph.inputs}
+        whole = Walk(model.graph, self.values, subject)
+        chances = whole.downstream(RANDOM)
+        self.walk = Walk(model.graph, [name for name in self.values if name not in chances], subject)
+
+    def prints(self, feeds: Mapping[str, Any], threads: int, progress: Any) -> dict[str, Print]:
+        """The print of every tensor that has one."""
+        found: dict[str, Print] = {}
+        for name, array in self._tensors(feeds, threads, progress):
+            kept = print_of(array) if name in self.values and is_computed(self.values[name]) else None
+            if kept is not None:
+                found[name] = kept
+        return found
+
+    def _tensors(self, feeds: Mapping[str, Any], threads: int, progress: Any) -> Iterator[tuple[str, Any]]:
+        walk, nodes = self.walk, self.walk.nodes
+        store = Store(walk, walk.uses(), 1)
+        store.keep([feeds])
+        for at in range(0, len(nodes), SEGMENT_NODES):
+            progress(at / len(nodes))
+            segment = nodes[at : at + SEGMENT_NODES]
+            outputs = [value.name for node in segment for value in node.outputs if value.name]
+            runner = fragment(walk, segment, outputs, threads)
+            made = run_fragment(walk, segment, runner, {name: store.get(name, 0) for name in runner.inputs})
+            yield from made.items()
+            store.put(0, {name: made[name] for name in made if store.outlives(name, segment)})
+            for node in segment:
+                store.spend(walk.reads[node])
+
+
+def _agreeing(
+    reference: Mapping[str, Print],
+    target: Mapping[str, Print],
+    outputs: tuple[set[str], set[str]],
+    sides: Sequence[_Side],
+    tolerance: float,
+) -> Iterator[Pair]:
+    """Pairs of tensors whose prints agree; each stands in one pair only.
+
+    Where several hold the same values (a reshape, an activation that changed nothing), outputs go to outputs, then the
+    same operator and the same order of axes count, then the place; the others are kept as rivals.
+    """
+    by_size: dict[int, list[str]] = defaultdict(list)
+    for name, kept in reference.items():
+        by_size[kept.size].append(name)
+    used: set[str] = set()
+    names = sorted(target, key=lambda name: (name not in outputs[1], sides[1].order[name]))
+    for name in names:
+        kept = target[name]
+        candidates = [
+            (other, perm)
+            for other in by_size[kept.size]
+            if other not in used and (perm := relation(reference[other], kept, tolerance)) is not None
+        ]
+        if not candidates:
+            continue
+
+        def rank(candidate: tuple[str, tuple[int, ...]], name: str = name, kept: Print = kept) -> tuple[Any, ...]:
+            other, perm = candidate
+            makers = sides[0].values[other].producer(), sides[1].values[name].producer()
+            same = makers[0] is not None and makers[1] is not None and makers[0].op_type == makers[1].op_type
+            return (
+                (other in outputs[0]) != (name in outputs[1]),
+                bool(perm),
+                reference[other].dims != kept.dims,
+                not same,
+                sides[0].order[other],
+            )
+
+        chosen, perm = min(candidates, key=rank)
+        used.add(chosen)
+        rivals = tuple(other for other, _ in candidates if other != chosen)
+        yield Pair(chosen, name, None, perm or None, "numbers", rivals=rivals)
+
+
+def _by_place(pairs: Sequence[Pair], sides: Sequence[_Side]) -> list[Pair]:
+    """Pairs that follow: the only nodes with one operator on inputs that are paired already, and the same shape."""
+    to_reference = {pair.target: pair for pair in pairs}
+    paired = {pair.reference for pair in pairs}
+    consumers: dict[tuple[Any, ...], list[ir.Node]] = defaultdict(list)
+    for node in sides[0].nodes:
+        consumers[_place(node, sides[0], {})].append(node)
+    found: list[Pair] = []
+    for node in sides[1].nodes:
+        unpaired = [value for value in node.outputs if value.name and value.name not in to_reference]
+        if len(unpaired) != len([value for value in node.outputs if value.name]):
+            continue
+        others = [
+            other
+            for other in consumers.get(_place(node, sides[1], to_reference), [])
+            if not any(value.name in paired for value in other.outputs)
+        ]
+        if len(others) != 1 or len(others[0].outputs) < len(node.outputs):
+            continue
+        for value, own in zip(others[0].outputs, node.outputs, strict=False):
+            perms = {to_reference[name].target_perm for name in _reads(node, sides[1]) if name in to_reference}
+            perm = next(iter(perms)) if len(perms) == 1 else None
+            if value.name and own.name and _could_be(value, own, perm):
+                pair = Pair(value.name, own.name, None, perm, "place")
+                to_reference[own.name] = pair
+                paired.add(value.name)
+                found.append(pair)
+    return found
+
+
+def _reads(node: ir.Node, side: _Side) -> list[str]:
+    return [value.name or "" for value in node.inputs if value is not None and value.name in side.values]
+
+
+def _place(node: ir.Node, side: _Side, pairs: Mapping[str, Pair]) -> tuple[Any, ...]:
+    """The operator, and what it reads in the reference's names; ``?`` for a tensor without counterpart."""
+    if not side.values.keys() & {value.name for value in node.inputs if value is not None}:
+        return (node.op_type, node)  # reads inputs only: no place to go by
+    names = [
+        (pairs[name].reference if name in pairs else "?") if pairs else name for name in _reads(node, side)
+    ]
+    return (node.op_type, tuple(sorted(names)))
+
+
+def _could_be(value: ir.Value, own: ir.Value, perm: tuple[int, ...] | None) -> bool:
+    """Whether the types allow the one to be the other, permuted."""
+    if kind_of_dtype(dtype_name(value.dtype)) != kind_of_dtype(dtype_name(own.dtype)):
+        return False
+    shape, other = dims_of(value), dims_of(own)
+    if shape is None or other is None:
+        return perm is None
+    if perm is not None:
+        if len(perm) != len(other):
+            return False
+        other = tuple(other[axis] for axis in perm)
+    sizes = [[dim for dim in dims if dim != 1] for dims in (shape, other)]
+    return len(sizes[0]) == len(sizes[1]) and all(
+        a == b or not (isinstance(a, int) and isinstance(b, int)) for a, b in zip(*sizes, strict=True)
+    )
