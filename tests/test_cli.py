@@ -144,3 +144,23 @@ def test_importing_the_package_is_quick_and_brings_no_jupyter() -> None:
     seconds, loaded = run.stdout.splitlines()
     assert loaded == "[]"
     assert float(seconds) < 5, "a bound for a busy machine; 0.5 s is the aim on an idle one"
+
+
+def test_options_with_structure_are_json_and_words_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = str(tmp_path / "d.mlpackage")
+    labels = json.dumps([f"class {index}" for index in range(10)])
+    arguments = ["convert", DIGITS, package, "--shape", "image=1,1,8,8", "--option", f"labels={labels}"]
+    said = ["--option", 'metadata={"author": "A. Maker"}', "--option", 'images={"image": {"colours": "GRAYSCALE"}}']
+    assert main([*arguments, *said]) == 0
+    capsys.readouterr()
+    assert main(["inspect", package]) == 0
+    shown = capsys.readouterr().out
+    assert "labels  10: class 0 class 1" in shown
+    assert "author: A. Maker" in shown
+    np.savez(tmp_path / "f.npz", image=np.full((1, 1, 8, 8), 9, np.float32))
+    assert main(["run", package, "--feeds", str(tmp_path / "f.npz")]) == 0
+    assert "classLabel: str" in capsys.readouterr().out
+    assert main([*arguments[:5], "--option", "labels=[1,", "--overwrite"]) == 2
+    assert "is no JSON" in capsys.readouterr().err

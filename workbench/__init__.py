@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from workbench import samples, widgets
     from workbench.compare import Report, compare, load_report
     from workbench.document import Layer, Provenance, TensorSpec
+    from workbench.formats.coreml.options import ImageInput
     from workbench.model import Model, load
     from workbench.plan import Plan, PlanRow, Verdict
     from workbench.session import Session
@@ -40,6 +41,7 @@ __all__ = [
     "Cancelled",
     "ConversionError",
     "ExecutionError",
+    "ImageInput",
     "Layer",
     "LimitError",
     "Model",
@@ -69,6 +71,7 @@ _LAZY = {
     "Layer": "workbench.document",
     "Provenance": "workbench.document",
     "TensorSpec": "workbench.document",
+    "ImageInput": "workbench.formats.coreml.options",
     "Model": "workbench.model",
     "load": "workbench.model",
     "Plan": "workbench.plan",

@@ -7,6 +7,7 @@ or a failure while running or writing; 3 refused, the model cannot be expressed 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -130,7 +131,11 @@ def _add_target(parser: argparse.ArgumentParser, *, required: bool) -> None:
         help="fixes a dynamic input; may be repeated",
     )
     parser.add_argument(
-        "--option", metavar="NAME=VALUE", action="append", default=[], help="any further option of the target"
+        "--option",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="any further option of the target; lists and mappings in JSON",
     )
 
 
@@ -145,11 +150,21 @@ def _options(chosen: argparse.Namespace) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals:
             raise OptionError(f"--option takes NAME=VALUE, not {text!r}.")
-        options[name] = value
+        options[name] = _value(name, value)
     if chosen.precision is not None:
         options["precision"] = chosen.precision
     shapes = dict(_shape(text) for text in chosen.shape)
     return {**options, "shapes": shapes} if shapes else options
+
+
+def _value(name: str, text: str) -> Any:
+    """An option's value: lists and mappings as JSON has them, everything else as the text that it is."""
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise OptionError(f"--option {name}: {text!r} is no JSON ({error}).") from error
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:
@@ -202,10 +217,19 @@ def _inspect(chosen: argparse.Namespace) -> int:
     for title, specs in (("input", model.inputs), ("output", model.outputs)):
         for spec in specs:
             print(f"  {title:7} {spec}")
+    if model.labels:
+        print(f"  {'labels':7} {len(model.labels)}: {_some(model.labels)}")
+    for key, text in model.metadata.items():
+        print(f"  {key}: {_some(text.split())}")
     for layer in model.layers:
         shapes = ", ".join(spec.describe() for spec in layer.outputs)
         print(f"  {layer.operator:24} {layer.name}  →  {shapes}")
     return DONE
+
+
+def _some(parts: Sequence[object], most: int = 20) -> str:
+    """The first of them in one line."""
+    return " ".join(map(str, parts[:most])) + (" …" if len(parts) > most else "")
 
 
 def _plan(chosen: argparse.Namespace) -> int:
@@ -225,7 +249,11 @@ def _run(chosen: argparse.Namespace) -> int:
     outputs = model.run(load_feeds(Path(chosen.feeds)))
     print(f"run by {model.executor.name}")
     for name, array in outputs.items():
-        print(f"  {name}: {array.dtype.name}{list(array.shape)}  min {array.min():.6g}  max {array.max():.6g}")
+        if array.dtype.kind in "biuf" and array.size:
+            content = f"min {array.min():.6g}  max {array.max():.6g}"
+        else:
+            content = _some(array.reshape(-1).tolist())
+        print(f"  {name}: {array.dtype.name}{list(array.shape)}  {content}")
     if chosen.out:
         with Path(chosen.out).open("wb") as handle:  # a handle, since numpy appends .npz to a bare name
             np.savez(handle, **outputs)  # type: ignore[arg-type]  # numpy's stub takes no mapping of arrays

@@ -90,6 +90,56 @@ class TensorLink:
 
 
 @dataclass(frozen=True)
+class Pixels:
+    """How the values of a source's input follow from the pictures that an input takes in its place.
+
+    The values are ``scale · pixels + bias``, channel by channel of [1, C, H, W] and rounded to float32 after each step,
+    then transposed by ``perm`` (``None``: as they are).
+    """
+
+    scale: tuple[float, ...]
+    bias: tuple[float, ...]
+    perm: tuple[int, ...] | None = None
+
+    def values(self, pixels: Any) -> Any:
+        """The source's values, float32, of pixels [1, C, H, W]."""
+        found = pixels.astype(np.float32) * _per_channel(self.scale) + _per_channel(self.bias)
+        return found if self.perm is None else found.transpose(self.perm)
+
+    def pixels(self, values: Any) -> Any:
+        """The pixels, float32 [1, C, H, W], of the source's values; whole numbers where they are near to them."""
+        found = values if self.perm is None else values.transpose(np.argsort(self.perm))
+        scale, bias = _per_channel(self.scale), _per_channel(self.bias)
+        exact = (found.astype(np.float64) - bias) / scale
+        whole = np.rint(exact)
+        rounding = 2.0**-22 * (np.abs(found) + np.abs(bias)) / np.abs(scale)  # of :meth:`values`
+        return np.where(np.abs(exact - whole) < rounding, whole, exact).astype(np.float32)
+
+    def to_list(self) -> list[Any]:
+        """What :meth:`from_list` takes."""
+        return [list(self.scale), list(self.bias), None if self.perm is None else list(self.perm)]
+
+    @classmethod
+    def from_list(cls, data: Sequence[Any]) -> Pixels:
+        """Read it.
+
+        Raises:
+            ValueError, TypeError: it is something else.
+        """
+        scale, bias, perm = data
+        if perm is not None and sorted(perm) != [0, 1, 2, 3]:
+            raise ValueError(f"{perm} is no permutation of four axes")
+        found = cls(tuple(map(float, scale)), tuple(map(float, bias)), None if perm is None else tuple(perm))
+        if not all(found.scale) or len(found.scale) != len(found.bias):
+            raise ValueError("no scale, or not one bias for each")
+        return found
+
+
+def _per_channel(numbers: Sequence[float]) -> Any:
+    return np.asarray(numbers, np.float32).reshape(-1, 1, 1)
+
+
+@dataclass(frozen=True)
 class Provenance:
     """What a converted model knows of the model that it was made from.
 
@@ -101,6 +151,7 @@ class Provenance:
         inputs: own input → the source's input; likewise ``outputs``. Order is that of the own interface.
         folded: source layers that became constants.
         approximate: source layer → the bound within which the conversion says what it says; exact layers are not in it.
+        pictures: own inputs that take pictures → how the values of the source's input follow from them.
     """
 
     source_format: str
@@ -111,6 +162,7 @@ class Provenance:
     outputs: Mapping[str, TensorSpec]
     folded: tuple[str, ...] = ()
     approximate: Mapping[str, str] = field(default_factory=dict)
+    pictures: Mapping[str, Pixels] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """A deterministic text form, kept inside the written model."""
@@ -127,6 +179,7 @@ class Provenance:
                 "outputs": {name: _spec_to_json(spec) for name, spec in self.outputs.items()},
                 "folded": list(self.folded),
                 "approximate": dict(self.approximate),
+                **({"pictures": {name: how.to_list() for name, how in self.pictures.items()}} if self.pictures else {}),
             },
             ensure_ascii=True,
             separators=(",", ":"),
@@ -150,6 +203,7 @@ class Provenance:
                 outputs={str(name): _spec_from_json(spec) for name, spec in data["outputs"].items()},
                 folded=tuple(map(str, data["folded"])),
                 approximate={str(name): str(bound) for name, bound in data.get("approximate", {}).items()},
+                pictures={str(name): Pixels.from_list(how) for name, how in data.get("pictures", {}).items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
@@ -244,6 +298,10 @@ class Document(ABC):
 
     classifier: Classifier | None = None
     """Of a model that gives the name of a class; its label is no tensor of :attr:`outputs`."""
+
+    own_names: Mapping[str, str] = {}
+    """Outputs that the model itself calls otherwise → what it calls them: where an input has the same name, but another
+    value, the hub needs two names."""
 
     read_options: Mapping[str, Any] = {}
     """The options that it was read with: with them :attr:`origin` gives the same document again."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import os
 import shutil
 import stat
@@ -16,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from workbench.errors import ModelError, SaveError
 
@@ -52,6 +54,24 @@ def contained(root: Path, name: str, *, what: str = "file") -> Path:
     if status.st_nlink > 1:
         raise ModelError(f"{root}: the {what} {name!r} has several hard links; copy the file into the folder.")
     return path
+
+
+def digest(path: Path) -> str:
+    """SHA-256 in hexadecimal: of a file its bytes; of a folder each file's name and bytes, ordered by name."""
+    found = hashlib.sha256()
+    if not path.is_dir():
+        _hash_into(found, path)
+        return found.hexdigest()
+    for file in sorted(file for file in path.rglob("*") if file.is_file() and not file.is_symlink()):
+        found.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+        _hash_into(found, file)
+    return found.hexdigest()
+
+
+def _hash_into(found: Any, path: Path) -> None:
+    with path.open("rb") as handle:
+        while chunk := handle.read(1 << 20):
+            found.update(chunk)
 
 
 @contextlib.contextmanager

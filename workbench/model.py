@@ -91,7 +91,8 @@ class Model:
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Names, dtypes and shapes of what the model makes, in its own order."""
-        return self.document.outputs
+        names = self.document.own_names
+        return tuple(replace(spec, name=names.get(spec.name, spec.name)) for spec in self.document.outputs)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -182,11 +183,20 @@ class Model:
                 refusals = [_dynamic(self.format, target, spec) for spec in unset]
                 rows = _rows(self.layers, wanted.foresee(hub.graph), ())
                 return None, self._plan(target, options, rows, refusals)
-        specialized = specialize(hub, shapes) if wanted.static_shapes or shapes else Specialized(hub, ())
+        specialized = (
+            specialize(hub, shapes, wanted.control) if wanted.static_shapes or shapes else Specialized(hub, ())
+        )
         tensors = frozenset(spec.name for layer in self.layers for spec in layer.outputs)
         inputs = tuple(_with_shape(spec, shapes.get(spec.name)) for spec in self.inputs)
         source = Source(
-            self.format, self.name, inputs, self.outputs, tensors, self.metadata, self.document.classifier
+            format=self.format,
+            name=self.name,
+            inputs=inputs,
+            outputs=self.outputs,
+            tensors=tensors,
+            metadata={key: text for key, text in self.metadata.items() if not key.startswith("workbench.")},
+            classifier=self.document.classifier,
+            path=self.document.origin,
         )
         draft = wanted.draft(specialized, source, chosen, progress)
         rows = _rows(self.layers, draft.outcomes, specialized.folded)
@@ -277,7 +287,7 @@ class Model:
         if taps is None:
             return self._labelled(self.executor.run(ready, None))
         tapped = self._taps(taps)
-        names = [spec.name for spec in self.outputs]
+        names = [spec.name for spec in self.document.outputs]
         found = self.executor.run(ready, list(dict.fromkeys([*names, *tapped.values()])))
         results = self._labelled({name: found[name] for name in names})
         results.update({key: found[tensor] for key, tensor in tapped.items() if key not in results})
@@ -287,7 +297,8 @@ class Model:
         classifier = self.document.classifier
         if classifier is not None:
             results[classifier.label] = classifier.of(results[classifier.probabilities])
-        return results
+        names = self.document.own_names
+        return {names.get(name, name): array for name, array in results.items()}
 
     def _taps(self, taps: Literal["all"] | Sequence[str]) -> dict[str, str]:
         """Key in the result → tensor, for the layers asked for."""
@@ -319,12 +330,14 @@ class Model:
         Lists and numbers are converted; arrays have to be of the input's dtype and shape, or of those of the source's
         input that the record of the conversion names (an int64 that became int32 must fit).
 
-        What is left out and has a default gets it.
+        What is left out and has a default gets it. An input that takes pictures takes their pixels, [1, C, H, W], as an
+        array; under the name of the source's input, where that is another, the values that the source takes.
 
         Raises:
             ExecutionError: a name, dtype or shape that fits neither; the message says what would.
         """
         origins = self.provenance.inputs if self.provenance is not None else {}
+        pictures = self.provenance.pictures if self.provenance is not None else {}
         by_name = {spec.name: spec for spec in self.inputs}
         by_origin = {origins[name].name: spec for name, spec in by_name.items() if name in origins}
         adapted: dict[str, Array] = {}
@@ -333,6 +346,8 @@ class Model:
             if spec is None:
                 expected = ", ".join(map(str, self.inputs))
                 raise ExecutionError(f"{self.format} model {self.name!r} has no input {name!r}; it takes {expected}.")
+            if name not in by_name and spec.name in pictures:
+                value = pictures[spec.name].pixels(np.asarray(value))
             adapted[spec.name] = _fit(self.document.receive(spec.name, value), spec, origins.get(spec.name))
         for spec in self.inputs:
             default = None if spec.name in adapted else self.document.default_feed(spec)

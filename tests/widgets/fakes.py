@@ -30,6 +30,8 @@ class FakeModel:
     deaf: bool = False
     """Whether a conversion ignores its progress listener, and so cannot be interrupted."""
     provenance: None = None
+    labels: tuple[str, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
     saved: list[Path] = field(default_factory=list)
 
     @property

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from workbench.compare.match import Matching
-from workbench.document import TensorSpec
+from workbench.document import Pixels, TensorSpec
 from workbench.errors import ExecutionError
 
 if TYPE_CHECKING:
@@ -85,8 +85,18 @@ class Feeder:
         found = {}
         for spec in self.reference.inputs:
             shape = _resolve(spec, counterparts.get(spec.name), sizes)
-            found[spec.name] = _random(generator, spec, shape)
+            pixels = self._pictured(spec.name)
+            if pixels is not None:
+                shown = generator.integers(0, 256, pixels.pixels(np.zeros(shape)).shape).astype(np.float32)
+                found[spec.name] = pixels.values(shown).astype(spec.dtype)
+            else:
+                found[spec.name] = _random(generator, spec, shape)
         return self.adapt(found)
+
+    def _pictured(self, name: str) -> Pixels | None:
+        """How the input's values follow from pictures that the target takes in its place."""
+        found = next((own for mine, own in self.matching.inputs if mine == name), None)
+        return None if found is None else _pixels(self.target, found)
 
     def _target_spec(self, own: str) -> TensorSpec | None:
         """A target's input as the reference would state it."""
@@ -112,16 +122,18 @@ class Feeder:
             if owners == (None, None):
                 takes = ", ".join(map(str, self.reference.inputs))
                 raise ExecutionError(f"feeds: neither model has an input {name!r}; the reference takes {takes}.")
-            for side, owner in zip(given, owners, strict=True):
+            for side, owner in zip(given, self._takers(owners, value), strict=True):
                 if owner is not None:
                     side[owner] = value
         for name, own in self.matching.inputs:
             perm = self.matching.perms.get(own)
             if own not in given[1] and name in given[0]:
                 back = None if perm is None else tuple(int(axis) for axis in np.argsort(perm))
-                given[1][own] = _fitted(_permuted(given[0][name], back), self.target, own)
+                values = _told(given[0][name], (self.reference, name), (self.target, own))
+                given[1][own] = _fitted(_permuted(values, back), self.target, own)
             elif name not in given[0] and own in given[1]:
-                given[0][name] = _fitted(_permuted(given[1][own], perm), self.reference, name)
+                values = _told(given[1][own], (self.target, own), (self.reference, name))
+                given[0][name] = _fitted(_permuted(values, perm), self.reference, name)
         return Feeds(self._ready(self.reference, given[0]), self._ready(self.target, given[1]))
 
     def _owners(self, name: str) -> tuple[str | None, str | None]:
@@ -131,6 +143,18 @@ class Feeder:
         if any(own):
             return (first if own[0] else None), (second if own[1] else None)
         return first, second
+
+    def _takers(self, owners: tuple[str | None, str | None], value: Any) -> tuple[str | None, str | None]:
+        """Of two inputs with one name that take different things, the one that is meant: a picture is for the input
+        that takes pictures, an array for the reference's."""
+        first, second = owners
+        if first is None or second is None:
+            return owners
+        pictures = _pixels(self.reference, first), _pixels(self.target, second)
+        if pictures[0] == pictures[1]:
+            return owners
+        drawn = not isinstance(value, np.ndarray | list | tuple)
+        return (first, None) if not drawn or pictures[1] is None else (None, second)
 
     def _ready(self, model: Model, feeds: Mapping[str, Any]) -> dict[str, Array]:
         for spec in model.inputs:
@@ -147,6 +171,22 @@ def _aliases(model: Model) -> dict[str, str]:
     made = model.provenance
     found = {} if made is None else {spec.name: own for own, spec in made.inputs.items()}
     return {**found, **{spec.name: spec.name for spec in model.inputs}}
+
+
+def _pixels(model: Model, name: str) -> Pixels | None:
+    """How the source's values follow from the pixels that the input takes; ``None`` of other inputs."""
+    made = model.provenance
+    return None if made is None else made.pictures.get(name)
+
+
+def _told(value: Any, giver: tuple[Model, str], taker: tuple[Model, str]) -> Any:
+    """A feed of the one input as the other takes it, where either takes pictures."""
+    before, after = _pixels(*giver), _pixels(*taker)
+    if before == after:
+        return value
+    array = np.asarray(giver[0].document.receive(giver[1], value))
+    values = array if before is None else before.values(array)
+    return values if after is None else after.pixels(values)
 
 
 def _permuted(value: Any, perm: tuple[int, ...] | None) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from workbench.compare.feeds import Feeds
 from workbench.compare.match import Matching, Pair, is_computed, kind_of_dtype
 from workbench.compare.side import Store, Walk, fragment, run_fragment
 from workbench.document import Progress
-from workbench.hub import dims_of, dtype_name
+from workbench.hub import Emitter, dims_of, dtype_name
 from workbench.hub.evaluate import RANDOM
 
 if TYPE_CHECKING:
@@ -130,8 +130,8 @@ def relate(
     sides = [_Side(model) for model in (reference, target)]
     taken = [{pair.reference for pair in found.pairs}, {pair.target for pair in found.pairs}]
     prints: list[dict[str, Print]] = []
-    for side, given, share in zip(sides, (feeds.reference, feeds.target), (0.0, 0.5), strict=True):
-        prints.append(side.prints(given, threads, lambda done, share=share: progress("matching", share + done / 2)))  # type: ignore[misc]
+    for at, (side, given) in enumerate(zip(sides, (feeds.reference, feeds.target), strict=True)):
+        prints.append(side.prints(given, threads, lambda done, at=at: progress("matching", (at + done) / 2)))  # type: ignore[misc]
     outputs = {spec.name for spec in reference.outputs}, {spec.name for spec in target.outputs}
     pairs = list(found.pairs)
     for tolerance in _TOLERANCES:
@@ -155,10 +155,10 @@ class _Side:
     def __init__(self, model: Model) -> None:
         graph = model.graph.graph
         subject = f"{model.format} model {model.name!r}"
-        variable = {value for value in graph.inputs}
+        variable: set[ir.Value | None] = set(graph.inputs)
         self.nodes: list[ir.Node] = []
         for node in graph:
-            if any(value in variable for value in node.inputs) and node.op_type not in RANDOM:
+            if not variable.isdisjoint(Emitter.reads(node)) and node.op_type not in RANDOM:
                 variable.update(node.outputs)
                 self.nodes.append(node)
         self.order = {value.name or "": at for at, node in enumerate(self.nodes) for value in node.outputs}
@@ -168,7 +168,7 @@ class _Side:
         chances = whole.downstream(RANDOM)
         self.walk = Walk(model.graph, [name for name in self.values if name not in chances], subject)
 
-    def prints(self, feeds: Mapping[str, Any], threads: int, progress: Any) -> dict[str, Print]:
+    def prints(self, feeds: Mapping[str, Any], threads: int, progress: Callable[[float], None]) -> dict[str, Print]:
         """The print of every tensor that has one."""
         found: dict[str, Print] = {}
         for name, array in self._tensors(feeds, threads, progress):
@@ -177,7 +177,9 @@ class _Side:
                 found[name] = kept
         return found
 
-    def _tensors(self, feeds: Mapping[str, Any], threads: int, progress: Any) -> Iterator[tuple[str, Any]]:
+    def _tensors(
+        self, feeds: Mapping[str, Any], threads: int, progress: Callable[[float], None]
+    ) -> Iterator[tuple[str, Any]]:
         walk, nodes = self.walk, self.walk.nodes
         store = Store(walk, walk.uses(), 1)
         store.keep([feeds])
@@ -276,9 +278,7 @@ def _place(node: ir.Node, side: _Side, pairs: Mapping[str, Pair]) -> tuple[Any, 
     """The operator, and what it reads in the reference's names; ``?`` for a tensor without counterpart."""
     if not side.values.keys() & {value.name for value in node.inputs if value is not None}:
         return (node.op_type, node)  # reads inputs only: no place to go by
-    names = [
-        (pairs[name].reference if name in pairs else "?") if pairs else name for name in _reads(node, side)
-    ]
+    names = [(pairs[name].reference if name in pairs else "?") if pairs else name for name in _reads(node, side)]
     return (node.op_type, tuple(sorted(names)))
 
 

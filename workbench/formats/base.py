@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from workbench.document import Classifier, Document, Progress, TensorSpec
 from workbench.errors import OptionError, Refusal
-from workbench.hub import Specialized
+from workbench.hub import Control, Specialized
 from workbench.lowering import Outcome, Table
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class Source:
     """Every tensor that the source's own layers make: only these can be stood for by tensors of the target."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     classifier: Classifier | None = None
+    path: Path | None = None
+    """The file or folder that it was read from, if any."""
 
     def name_with(self, suffix: str) -> str:
         """A display name for the converted model: the source's without its suffix, and the target's in its place."""
@@ -88,6 +90,9 @@ class Format(ABC):
 
     static_shapes: ClassVar[bool] = True
     """Whether :meth:`draft` needs a graph whose input shapes are all fixed."""
+
+    control: ClassVar[Control | None] = None
+    """What becomes of control flow and sequences before :meth:`draft`; ``None`` leaves them in the graph."""
 
     @abstractmethod
     def claims(self, path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from workbench.formats import all_formats
@@ -98,7 +99,15 @@ def summary(model: Model) -> list[tuple[str, str]]:
         ("outputs", "\n".join(map(str, model.outputs))),
         ("layers", f"{len(model.layers):,} ({usual}{', …' if len(counts) > MAX_OPERATORS else ''})"),
         ("parameters", f"{sum(layer.parameters for layer in model.layers):,}"),
+        *([("labels", _some(model.labels))] if model.labels else []),
+        *((key, _some(words.split(), 60)) for key, words in model.metadata.items()),
     ]
+
+
+def _some(parts: Sequence[object], most: int = 12) -> str:
+    """The first of them in one line, and how many there are."""
+    shown = " ".join(map(str, parts[:most]))
+    return f"{shown} … ({len(parts):,})" if len(parts) > most else shown
 
 
 def index_of(layer: str | int | None, names: list[str]) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from workbench.errors import OptionError
 from workbench.formats.base import Options
@@ -39,6 +40,41 @@ TARGETS = {
 """Oldest system that has to read the model → specification version (coremltools' ``coremltools.target``)."""
 
 
+CHANNELS = {"RGB": 3, "BGR": 3, "GRAYSCALE": 1}
+"""The colour layouts that an input may take → channels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageInput:
+    """An input that takes pictures: the model is fed ``scale · pixels + bias``, pixels from 0 to 255.
+
+    Attributes:
+        colours: the order of the channels that the model expects: ``RGB``, ``BGR`` or ``GRAYSCALE``.
+        scale: a number, or one for each channel; ``bias`` likewise. For the usual mean and standard deviation of
+            pixels in [0, 1] they are ``1 / (255 · std)`` and ``-mean / std``.
+    """
+
+    colours: str = "RGB"
+    scale: float | Sequence[float] = 1.0
+    bias: float | Sequence[float] = 0.0
+
+    def __post_init__(self) -> None:
+        if self.colours not in CHANNELS:
+            raise OptionError(f"images: the colours {self.colours!r} are none of {', '.join(CHANNELS)}.")
+        for name in ("scale", "bias"):
+            numbers = self.per_channel(getattr(self, name))
+            if len(numbers) != CHANNELS[self.colours] or not all(map(math.isfinite, numbers)):
+                raise OptionError(f"images: the {name} takes one number, or {CHANNELS[self.colours]}: {numbers}.")
+        if not all(self.per_channel(self.scale)):
+            raise OptionError("images: a scale of zero leaves nothing of the picture.")
+
+    def per_channel(self, given: float | Sequence[float]) -> tuple[float, ...]:
+        """One number for each channel."""
+        if isinstance(given, int | float):
+            return (float(given),) * CHANNELS[self.colours]
+        return tuple(map(float, given))
+
+
 @dataclass(frozen=True, kw_only=True)
 class CoreMLOptions(Options):
     """Options of the target ``coreml``.
@@ -48,11 +84,29 @@ class CoreMLOptions(Options):
             ``mixed`` is ``fp16`` but for the layers in ``keep_fp32``.
         target: the oldest system that has to read the model, as coremltools names it (``iOS17``, ``macOS14``).
         keep_fp32: names of source layers that stay in float32; only with ``mixed``.
+        names: input or output of the source → what it is to be called.
+        images: input of the source → the pictures that it takes in place of an array; an :class:`ImageInput`, or a
+            mapping of its arguments.
+        labels: the classes, texts or integers, of the output with the probabilities: the model becomes a classifier.
+            A source that is one stays one without this.
+        label_name: what the label is called; the probabilities are called that with ``_probs`` behind it.
+        probabilities: the source's output that holds the probabilities, where there are several outputs.
+        compress: how large weights are held, through ``coremltools.optimize``: ``palettize8``, ``palettize6``,
+            ``palettize4``, ``palettize2``, ``int8`` (all of iOS16 and later), ``int4`` (iOS18); ``""`` leaves them.
+        metadata: what is said about the model in words; ``author``, ``license``, ``version`` and ``description`` have
+            places of their own in the file. What the source says is kept unless it is said again.
     """
 
     precision: str = "fp32"
     target: str = "iOS17"
     keep_fp32: Sequence[str] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    images: Mapping[str, ImageInput] = field(default_factory=dict)
+    labels: Sequence[str | int] | None = None
+    label_name: str = "classLabel"
+    probabilities: str = ""
+    compress: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -67,8 +121,55 @@ class CoreMLOptions(Options):
             raise OptionError(f"keep_fp32 belongs to precision='mixed'; the precision is {self.precision!r}.")
         if self.precision == "mixed" and not self.keep_fp32:
             raise OptionError("precision='mixed' needs keep_fp32=[…], the source layers that stay in float32.")
+        object.__setattr__(self, "images", {name: _image(name, given) for name, given in self.images.items()})
+        _check_texts("names", self.names)
+        _check_texts("metadata", self.metadata)
+        _check_labels(self.labels)
+        self._check_compression()
+
+    def _check_compression(self) -> None:
+        from workbench.formats.coreml.compression import SCHEMES
+
+        if not self.compress:
+            return
+        if self.compress not in SCHEMES:
+            raise OptionError(f"compress: {self.compress!r} is none of {', '.join(SCHEMES)}.")
+        needed = SCHEMES[self.compress].specification
+        if self.specification < needed:
+            raise OptionError(
+                f"compress={self.compress!r} needs {SPECIFICATIONS[needed]} or later; the target is {self.target}."
+            )
 
     @property
     def specification(self) -> int:
         """The model file's specification version."""
         return TARGETS[self.target]
+
+
+def _image(name: str, given: object) -> ImageInput:
+    if isinstance(given, ImageInput):
+        return given
+    if isinstance(given, Mapping):
+        try:
+            return ImageInput(**given)
+        except TypeError as error:
+            raise OptionError(f"images: {name!r}: {error}.") from error
+    raise OptionError(f"images: {name!r} takes an ImageInput or a mapping of its arguments, not {given!r}.")
+
+
+def _check_texts(option: str, given: Mapping[str, str]) -> None:
+    for key, text in given.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise OptionError(f"{option} takes texts by name, not {key!r}: {text!r}.")
+
+
+def _check_labels(labels: Sequence[str | int] | None) -> None:
+    if labels is None:
+        return
+    if isinstance(labels, str) or not labels:
+        raise OptionError("labels takes a list of texts or of integers, one for each class.")
+    kinds = {type(label) for label in labels}
+    if len(kinds) != 1 or not kinds <= {str, int}:
+        raise OptionError("labels takes texts or integers, all of one kind.")
+    if len(set(labels)) != len(labels):
+        raise OptionError("labels: a class is named twice; Core ML returns probabilities by the class's name.")

@@ -1,7 +1,8 @@
 """Core ML's files: finding specification and weights without leaving the model's folder, and writing them.
 
 A model is a protobuf message (``.mlmodel``), alone or in a package: a folder (``.mlpackage``) whose ``Manifest.json``
-names the message, with its weights beside it; or a zip archive of such a folder.
+names the message, with its weights beside it; a compiled model, a folder (``.mlmodelc``) with the program as text; or a
+zip archive of such a folder.
 https://apple.github.io/coremltools/docs-guides/source/convert-to-ml-program.html
 """
 
@@ -14,7 +15,7 @@ import tempfile
 import uuid
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -22,13 +23,13 @@ from typing import BinaryIO
 from workbench import limits
 from workbench.errors import ModelError, SaveError
 from workbench.files import contained
+from workbench.formats.coreml import compiled
 
 MANIFEST = "Manifest.json"
 _AUTHOR = "com.apple.CoreML"
 _SPEC = f"{_AUTHOR}/model.mlmodel"
 _WEIGHTS = f"{_AUTHOR}/weights"
 _MODEL_PATH = "@model_path/"
-_COMPILED = ("coremldata.bin", "model.mil")
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that zip can say: archives are the same from run to run
 
 
@@ -72,22 +73,22 @@ class Package:
 
 
 def is_package(path: Path) -> bool:
-    """Whether the folder is a Core ML package or a compiled Core ML model (which :func:`open_package` refuses)."""
-    if any((path / name).is_file() for name in _COMPILED):
+    """Whether the folder is a Core ML package or a compiled Core ML model."""
+    if compiled.is_compiled(path):
         return True
     return (path / MANIFEST).is_file() and any(path.glob("Data/*/*.mlmodel"))
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the file is a zip archive with a Core ML package in it."""
+    """Whether the file is a zip archive with a Core ML package or a compiled Core ML model in it."""
     with path.open("rb") as handle:
         if handle.read(4) != b"PK\x03\x04":
             return False
     with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    return any(PurePosixPath(name).name == MANIFEST for name in names) and any(
-        name.endswith(".mlmodel") for name in names
-    )
+        names = [PurePosixPath(name).name for name in archive.namelist()]
+    if compiled.DATA in names or compiled.TEXT in names:
+        return True
+    return MANIFEST in names and any(name.endswith(".mlmodel") for name in names)
 
 
 def is_spec(path: Path) -> bool:
@@ -138,6 +139,8 @@ def _varint(handle: BinaryIO) -> int:
 def open_package(path: Path) -> Package:
     """Read the specification at ``path`` (folder, archive or ``.mlmodel``); the weights stay where they are.
 
+    The specification of a compiled model is made again from its text.
+
     Raises:
         ModelError: nothing readable is there, or a name in it leads out of the folder.
         LimitError: a file is larger than :mod:`workbench.limits` allows.
@@ -152,11 +155,8 @@ def open_package(path: Path) -> Package:
 
 
 def _open_folder(path: Path, label: str, keep: object = None) -> Package:
-    if not (path / MANIFEST).exists() and any((path / name).is_file() for name in _COMPILED):
-        raise ModelError(
-            f"{label}: a compiled Core ML model (.mlmodelc) cannot be read; "
-            "use the .mlmodel or .mlpackage that it was made from."
-        )
+    if not (path / MANIFEST).exists() and compiled.is_compiled(path):
+        return Package(label, compiled.read_compiled(path, label), path, keep)
     spec = contained(path, f"Data/{_spec_name(path, label)}", what="model specification")
     return Package(label, _read(spec), spec.parent, keep)
 
@@ -206,12 +206,15 @@ def _open_archive(path: Path) -> Package:
 
 
 def _package_in(members: list[zipfile.ZipInfo], path: Path) -> PurePosixPath:
-    found = [
-        PurePosixPath(member.filename).parent for member in members if PurePosixPath(member.filename).name == MANIFEST
-    ]
+    """The folder of the one package, or else of the one compiled model, that the archive holds."""
+    names = [PurePosixPath(member.filename) for member in members]
+    found = {name.parent for name in names if name.name == MANIFEST}
+    if not found:
+        made = {name.parent for name in names if name.name in (compiled.DATA, compiled.TEXT)}
+        found = {folder for folder in made if not made.intersection(folder.parents)}  # a compiled model has such parts
     if len(found) != 1:
         raise ModelError(f"{path}: the archive holds {len(found)} packages, exactly one is expected.")
-    return found[0]
+    return found.pop()
 
 
 def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, root: Path, name: PurePosixPath, path: Path) -> None:
@@ -235,13 +238,14 @@ def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, root: Path, name:
 # -- writing ------------------------------------------------------------------------------------------------------
 
 
-def write_package(path: Path, spec: bytes, weights: Path | None) -> None:
+def write_package(path: Path, spec: bytes, weights: Path | Mapping[str, Path] | None) -> None:
     """Write a model to the not yet existing ``path``, the same bytes at every call.
 
     Args:
         path: a folder (``.mlpackage``), an archive (``.zip``) or, for models without weight file, a ``.mlmodel``.
         spec: the serialised ``Model`` message.
-        weights: the file that the message calls ``@model_path/weights/weight.bin``.
+        weights: the file that the message calls ``@model_path/weights/weight.bin``; of several files, each by its name
+            in that folder.
 
     Raises:
         SaveError: the form cannot hold the model.
@@ -252,23 +256,26 @@ def write_package(path: Path, spec: bytes, weights: Path | None) -> None:
             write_package(package, spec, weights)
             _zip(package, path)
     elif path.suffix == ".mlmodel":
-        if weights is not None:
+        if weights:
             raise SaveError(f"{path.name}: a .mlmodel has no place for a weight file; save it as .mlpackage.")
         path.write_bytes(spec)
+    elif path.suffix == ".mlmodelc":
+        raise SaveError(f"{path.name}: only Apple's coremlc compiles a model; save it as .mlpackage.")
     else:
         _write_folder(path, spec, weights)
 
 
-def _write_folder(path: Path, spec: bytes, weights: Path | None) -> None:
+def _write_folder(path: Path, spec: bytes, weights: Path | Mapping[str, Path] | None) -> None:
     items = {_SPEC: ("model.mlmodel", "CoreML Model Specification")}
     target = path / "Data" / _SPEC
     target.parent.mkdir(parents=True)
     target.write_bytes(spec)
-    if weights is not None:
+    if weights:
         items[_WEIGHTS] = ("weights", "CoreML Model Weights")
         folder = path / "Data" / _WEIGHTS
         folder.mkdir()
-        shutil.copyfile(weights, folder / "weight.bin")
+        for name, file in weights.items() if isinstance(weights, Mapping) else [("weight.bin", weights)]:
+            shutil.copyfile(file, folder / name)
     entries = {
         _identifier(name): {"author": _AUTHOR, "description": description, "name": short, "path": name}
         for name, (short, description) in items.items()

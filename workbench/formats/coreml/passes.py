@@ -3,13 +3,14 @@
 coremltools' passes are run one by one, so that work can be cancelled between them. Chosen are those that keep the
 meaning of a tensor together with its name: every fusion names its result after the tensor that it computes. Left out
 are passes that change a layout under its name (``reduce_transposes``, ``compose_conv1d``), that trade a division
-for a less exact product (``divide_to_multiply``), and all that our lowerings give nothing to do.
+for a less exact product (``divide_to_multiply``) or a product and a sum for a batch norm, whose epsilon then changes
+the result by 5·10⁻⁶ (``fuse_elementwise_to_batchnorm``), and all that our lowerings give nothing to do.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import onnx_ir as ir
@@ -30,7 +31,6 @@ _FUSIONS = (
     "common::fuse_leaky_relu",
     "common::fuse_conv_scale",
     "common::fuse_conv_bias",
-    "common::fuse_elementwise_to_batchnorm",
     "common::fuse_reduce_mean",
     "common::fuse_conv_batchnorm",
     "common::fuse_conv_scale",  # again: a batch norm in between is gone now
@@ -83,7 +83,7 @@ class Lineage:
         A node that no operation is stamped with any more has been fused into what reads its result (the pass stamps the
         fused operation with the last of its nodes), or removed; either way its readers answer for it.
         """
-        stamped = {operation: self._stamps(operation) for operation in function.operations if not _is_const(operation)}
+        stamped = {operation: self._stamps(operation) for operation in every(function) if not _is_const(operation)}
         present = {index for indices in stamped.values() for index in indices}
         absorbed: dict[int, set[int]] = {}
         for index in set(range(len(self._nodes))) - present:
@@ -95,11 +95,15 @@ class Lineage:
             layers = dict.fromkeys(layer for index in everything for layer in self._nodes[index].layers)
             if layers:
                 result[operation] = tuple(layers)
+        for operation in reversed([operation for operation in stamped if operation not in result]):
+            if operation.op_type.startswith("constexpr_"):  # compressed weights: of the layers that read them
+                readers = [result.get(reader, ()) for var in operation.outputs for reader in var.child_ops]
+                result[operation] = tuple(dict.fromkeys(layer for layers in readers for layer in layers))
         return result
 
     def before_float16(self, function: Any) -> None:
         """Follow the names that the float16 pass is about to give: it appends to those of the operations."""
-        for operation in function.operations:
+        for operation in every(function):
             for place, var in enumerate(operation.outputs):
                 suffix = f"_{place}" if len(operation.outputs) > 1 else ""
                 if var.name in self._tensors:
@@ -114,7 +118,8 @@ class Lineage:
         name = self._tensors.get(var.name)
         if name is None or var.op is None or self._is_output(var):
             return name
-        return name if self._makers.get(name) in self._stamps(var.op) else None
+        maker, stamps = self._makers.get(name), self._stamps(var.op)
+        return name if maker in stamps or (maker is None and not stamps) else None  # an input's values have no maker
 
     @staticmethod
     def _is_output(var: Any) -> bool:
@@ -213,16 +218,27 @@ def name_uniquely(function: Any, lineage: Lineage) -> None:
 
     Inputs, outputs and the hub's values keep their names; what the builder and the passes have named gives way.
     """
-    values = [var for operation in function.operations for var in operation.outputs]
+    operations = list(every(function))
+    values = [var for operation in operations for var in operation.outputs]
+    inner = [var for operation in operations for block in operation.blocks for var in block.inputs]
     names, kept = Names(), set()
-    for var in (*function.inputs.values(), *function.outputs, *(var for var in values if lineage.source(var))):
+    for var in (*function.inputs.values(), *function.outputs, *(var for var in values if lineage.source(var)), *inner):
         if id(var) not in kept and names.claim(var.name):
             kept.add(id(var))
-    for var in values:
+    for var in (*inner, *values):  # the blocks of a loop share their inputs
         if id(var) not in kept:
+            kept.add(id(var))
             var.name = names.unique(var.name)
-    for operation in function.operations:
+    for operation in operations:
         operation.name = operation.outputs[0].name
+
+
+def every(block: Any) -> Iterator[Any]:
+    """The operations of a function or block, and those of their own blocks."""
+    for operation in block.operations:
+        yield operation
+        for nested in operation.blocks:
+            yield from every(nested)
 
 
 def _is_const(operation: Any) -> bool:

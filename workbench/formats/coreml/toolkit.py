@@ -65,6 +65,7 @@ def mil() -> Any:
     return import_module("coremltools.converters.mil.mil")
 
 
+@functools.cache
 def submodule(name: str) -> Any:
     """The module ``coremltools.<name>``."""
     coremltools()

@@ -15,14 +15,17 @@ from workbench.document import Dim, Document, Progress, Provenance, TensorLink, 
 from workbench.errors import OptionError
 from workbench.formats.base import Draft, Source
 from workbench.formats.coreml import passes, toolkit
+from workbench.formats.coreml.compression import SCHEMES, compress, is_compressed
 from workbench.formats.coreml.from_onnx import TABLE
 from workbench.formats.coreml.from_onnx.carrier import held_shape
 from workbench.formats.coreml.from_onnx.target import ProgramTarget
 from workbench.formats.coreml.options import CoreMLOptions
 from workbench.formats.coreml.package import open_package, write_package
+from workbench.formats.coreml.presentation import Presentation
 from workbench.formats.coreml.read import PROVENANCE, CoreMLDocument
 from workbench.hub import OPSET, Specialized, layers_of, lower_graph, spec_of
 from workbench.hub.bodies import expand_bodies
+from workbench.hub.replay import every_node
 from workbench.lowering import Outcome, approximations
 from workbench.plan import Verdict
 
@@ -36,29 +39,51 @@ def draft(hub: Specialized, source: Source, options: CoreMLOptions, progress: Pr
         OptionError: ``keep_fp32`` names a layer that the model does not have.
     """
     _check_layers(hub, options)
+    presentation = Presentation(options, hub.model.graph, source)
     hub = expand_bodies(hub, lambda node: TABLE.find(node.op_type, OPSET, node.domain) is not None)
     with toolkit.session():
-        target = ProgramTarget(hub.model.graph, options.specification, source.format)
+        target = ProgramTarget(
+            hub.model.graph,
+            options.specification,
+            source.format,
+            presentation.names,
+            presentation.pictures,
+            presentation.reserved,
+        )
         with target.function:
             target.adopt_inputs()
             outcomes = lower_graph(hub.model.graph, TABLE, target, progress)
             target.finish_outputs()
     if options.precision != "fp32":
         outcomes = [_rounded(outcome, node, options) for outcome, node in zip(outcomes, hub.model.graph, strict=True)]
-    return ProgramDraft(hub, source, options, target, outcomes)
+    if options.compress:
+        note = SCHEMES[options.compress].note
+        outcomes = [
+            _noted(outcome, note) if is_compressed(node) else outcome
+            for outcome, node in zip(outcomes, hub.model.graph, strict=True)
+        ]
+    return ProgramDraft(hub, source, options, presentation, target, outcomes)
 
 
 def _rounded(outcome: Outcome, node: ir.Node, options: CoreMLOptions) -> Outcome:
     """The outcome of a node that will be computed in float16."""
-    rounded = any(value.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE) for value in node.outputs)
+    made = [value for inner in every_node([node]) for value in inner.outputs]
+    rounded = any(value.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE) for value in made)
     if outcome.verdict is Verdict.REFUSED or not rounded or not set(outcome.layers).isdisjoint(options.keep_fp32):
         return outcome
-    note = f"{outcome.note}; {_FLOAT16}" if outcome.note else _FLOAT16
+    return _noted(outcome, _FLOAT16)
+
+
+def _noted(outcome: Outcome, note: str) -> Outcome:
+    """The outcome of a node that is approximate, by this as well."""
+    if outcome.verdict is Verdict.REFUSED:
+        return outcome
+    note = f"{outcome.note}; {note}" if outcome.note else note
     return Outcome(outcome.layers, outcome.operator, Verdict.APPROXIMATE, note)
 
 
 def _check_layers(hub: Specialized, options: CoreMLOptions) -> None:
-    known = {layer for node in hub.model.graph for layer in layers_of(node)} | set(hub.folded)
+    known = {layer for node in every_node(hub.model.graph) for layer in layers_of(node)} | set(hub.folded)
     for layer in options.keep_fp32:
         if layer not in known:
             near = difflib.get_close_matches(layer, known, n=1)
@@ -70,13 +95,20 @@ class ProgramDraft(Draft):
     """A program in memory; :meth:`finish` optimises it and writes it out."""
 
     def __init__(
-        self, hub: Specialized, source: Source, options: CoreMLOptions, target: ProgramTarget, outcomes: Any
+        self,
+        hub: Specialized,
+        source: Source,
+        options: CoreMLOptions,
+        presentation: Presentation,
+        target: ProgramTarget,
+        outcomes: Any,
     ) -> None:
         self.outcomes = outcomes
         self.general = tuple(target.refusals)
         self._hub = hub
         self._source = source
         self._options = options
+        self._presentation = presentation
         self._target = target
 
     def finish(self, progress: Progress) -> Document:
@@ -111,13 +143,30 @@ class ProgramDraft(Draft):
             program = toolkit.mil().Program()
             program.add_function("main", self._target.function)
             passes.run(program, lineage, self._float32_keeper(), progress)
+            if self._options.compress:
+                compress(program, SCHEMES[self._options.compress], progress)
             program._check_early_error_out_for_invalid_program()
             exporter = toolkit.submodule("converters.mil.backend.mil.load")
-            message = exporter.load(program, str(weights), specification_version=self._options.specification)
             provenance = self._provenance(program.functions["main"], lineage)
+            message = exporter.load(
+                program,
+                str(weights),
+                specification_version=self._options.specification,
+                classifier_config=self._presentation.config(self._probabilities()),
+            )
+        self._presentation.describe(
+            message.description, {own: spec.name for own, spec in self._target.input_names.items()}
+        )
         message.description.metadata.userDefined[PROVENANCE] = provenance.to_json()
         data: bytes = message.SerializeToString(deterministic=True)
         return data
+
+    def _probabilities(self) -> str:
+        """The program's name of the output that a classifier's labels are of."""
+        classifier = self._presentation.classifier
+        if classifier is None:
+            return ""
+        return next(own for own, spec in self._target.output_names.items() if spec.name == classifier.probabilities)
 
     def _float32_keeper(self) -> Any:
         if self._options.precision == "fp32":
@@ -135,15 +184,22 @@ class ProgramDraft(Draft):
             if name is not None and _same_shape(tuple(var.shape), shapes.get(name)):
                 tensors[var.name] = TensorLink(name)
         layers = {operation.outputs[0].name: found for operation, found in lineage.layers(function).items()}
+        outputs = dict(self._target.output_names)
+        classifier = self._presentation.classifier
+        if classifier is not None:
+            outputs[self._presentation.reserved[1]] = outputs.pop(self._probabilities())
+        inputs = self._target.input_names
+        taken = self._presentation.pictures
         return Provenance(
             source_format=self._source.format,
             source_name=self._source.name,
             layers=layers,
             tensors=tensors,
-            inputs=_source_specs(self._target.input_names, self._source.inputs),
-            outputs=_source_specs(self._target.output_names, self._source.outputs),
+            inputs=_source_specs(inputs, self._source.inputs),
+            outputs=_source_specs(outputs, self._source.outputs),
             folded=self._hub.folded,
             approximate=approximations(self.outcomes),
+            pictures={own: taken[spec.name].pixels for own, spec in inputs.items() if spec.name in taken},
         )
 
     def _hub_values(self) -> list[TensorSpec]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
 
-from workbench.document import TensorSpec
+from workbench.document import Pixels, TensorSpec
 from workbench.errors import Refusal
 from workbench.formats.coreml import toolkit
 from workbench.formats.coreml.from_onnx.carrier import (
@@ -23,6 +24,9 @@ from workbench.formats.coreml.from_onnx.carrier import (
 from workbench.formats.coreml.from_onnx.names import Names
 from workbench.hub import HubNode, constant_of, spec_of
 from workbench.lowering import Refused
+
+if TYPE_CHECKING:
+    from workbench.formats.coreml.presentation import Picture
 
 Var = Any
 """``coremltools.converters.mil.mil.Var``: one value of the program, with ``shape`` and ``dtype``."""
@@ -47,9 +51,22 @@ class ProgramTarget:
         scopes: stamp of an operation (the text in its scope) → index of the hub node that it was emitted for.
         tensors: name of a program value → name of the hub value with the same contents.
         refusals: what is wrong with the interface.
+
+    Args:
+        names: input or output of the graph → the name that it is given in the program.
+        pictures: input of the graph → what it takes in its place.
+        reserved: names that the program is to have for other things.
     """
 
-    def __init__(self, graph: ir.Graph, specification: int, source_format: str) -> None:
+    def __init__(
+        self,
+        graph: ir.Graph,
+        specification: int,
+        source_format: str,
+        names: Mapping[str, str] | None = None,
+        pictures: Mapping[str, Picture] | None = None,
+        reserved: Iterable[str] = (),
+    ) -> None:
         self._mil = toolkit.mil()
         self._builder = self._mil.Builder
         self._scope = toolkit.submodule("converters.mil.mil.scope")
@@ -63,12 +80,17 @@ class ProgramTarget:
         self.output_names: dict[str, TensorSpec] = {}
         self.nodes: list[HubNode] = []
         self._names = Names()
+        for name in reserved:
+            self._names.claim(name)
+        self._given = names or {}
+        self._pictures = pictures or {}
         self._vars: dict[ir.Value, Var] = {}
         self._bound: set[Var] = set()
         self._output_of: dict[ir.Value, str] = {}
         self._unfit: set[str] = set()
         self._hint = ""
         self._stamp: str | None = None
+        self._outside: tuple[str | None, str] = (None, "")
         self.function = self._open()
 
     # -- what lowerings use -------------------------------------------------------------------------------------
@@ -228,10 +250,41 @@ class ProgramTarget:
             results.append(self._output(value))
         self.function.set_outputs(results)
 
+    # -- what control flow uses -----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def nested(self) -> Iterator[None]:
+        """Build a block of the operation under way: what is made in it is not seen outside of it."""
+        outside = self._vars, self._bound, self._outside, self._stamp, self._hint
+        self._vars, self._bound = dict(self._vars), set(self._bound)
+        self._outside = self._stamp, self._hint
+        try:
+            yield
+        finally:
+            self._vars, self._bound, self._outside, self._stamp, self._hint = outside
+
+    def opaque(self, var: Var) -> Var:
+        """A value that coremltools does not follow, where it would take a loop's variable for what it begins with."""
+        if var.val is None:
+            return var
+        made = self.op("identity", x=var) if var.op is None or var.op.op_type == "const" else var
+        made._sym_val = None
+        return made
+
+    def adopt(self, value: ir.Value, var: Var) -> None:
+        """An input of a subgraph is this value of the program."""
+        self._vars[value] = var
+        self._bound.add(var)
+
+    def makes(self, var: Var) -> bool:
+        """Whether an operation of the innermost block makes the value."""
+        block = toolkit.submodule("converters.mil.mil.block").curr_block()
+        return var.op is not None and var.op.op_type != "const" and var.op.enclosing_block is block
+
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _leave(self) -> None:
-        self._stamp, self._hint = None, ""
+        self._stamp, self._hint = self._outside
 
     def _placeholder(self, shape: Sequence[int], kind: Any, name: str) -> Any:
         return self._builder.placeholder(list(shape), kind, allow_rank0_input=True, name=name)
@@ -242,13 +295,14 @@ class ProgramTarget:
         carriers: dict[ir.Value, str] = {}
         for value in self._graph.inputs:
             spec = spec_of(value)
-            name = self._names.unique(spec.name)
+            name = self._names.unique(self._given.get(spec.name, spec.name))
             self.input_names[name] = spec
             shape, kind = self._interface(spec)
             placeholders[name] = self._placeholder(shape, kind, name)
             carriers[value] = name
         for value in self._graph.outputs:
-            self._output_of[value] = self._names.unique(value.name or "output")
+            name = value.name or "output"
+            self._output_of[value] = self._names.unique(self._given.get(name, name))
             self.output_names[self._output_of[value]] = spec_of(value)
         function = self._mil.Function(placeholders, self.opset)
         self._pending_inputs = {value: function.inputs[name] for value, name in carriers.items()}
@@ -259,6 +313,12 @@ class ProgramTarget:
         for value, var in self._pending_inputs.items():
             spec = spec_of(value)
             self._hint = spec.name
+            picture = self._pictures.get(spec.name)
+            if picture is not None:
+                found = self.cast(self._developed(var, picture.pixels), carrier(spec.dtype))
+                self.tensors[found.name] = spec.name
+                self._vars[value] = found
+                continue
             self.tensors[var.name] = spec.name
             self._vars[value] = var
             if spec.name not in self._unfit:
@@ -266,9 +326,18 @@ class ProgramTarget:
                 self._vars[value] = self.reshape(self.cast(var, carrier(spec.dtype)), sizes)
         self._leave()
 
+    def _developed(self, var: Var, pixels: Pixels) -> Var:
+        """The values that the graph takes, from the pixels that the program takes."""
+        scale, bias = (np.asarray(numbers, np.float32).reshape(1, -1, 1, 1) for numbers in (pixels.scale, pixels.bias))
+        scaled = self.op("mul", x=var, y=self.const(scale, f"{self._hint}_scale"))
+        found = self.op("add", x=scaled, y=self.const(bias, f"{self._hint}_bias"))
+        return found if pixels.perm is None else self.op("transpose", x=found, perm=list(pixels.perm))
+
     def _interface(self, spec: TensorSpec) -> tuple[Sequence[int], Any]:
         """Shape and type of an input as Core ML's interface has it."""
         types = self._mil.types
+        if spec.name in self._pictures:
+            return self._pictures[spec.name].shape, types.fp32
         try:
             shape = tuple(size for size in spec.shape or () if isinstance(size, int))
             if spec.shape is None or len(shape) != len(spec.shape):
@@ -292,6 +361,7 @@ class ProgramTarget:
     def _output(self, value: ir.Value) -> Var:
         spec = spec_of(value)
         try:
+            check_filled(spec.name, tuple(size for size in spec.shape or () if isinstance(size, int)))
             var = self.var(value)
             kind = self._mil.types.builtin_to_string(self._interface_type(self.kind(var)))
             found = self.reshape(self.cast(var, kind), var.shape or (1,))

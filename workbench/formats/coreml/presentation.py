@@ -1,0 +1,175 @@
+"""How a written program presents itself: names, pictures, classes, and what is said about it in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+
+from workbench.document import Classifier, Pixels, TensorSpec
+from workbench.errors import OptionError
+from workbench.files import digest
+from workbench.formats.base import Source
+from workbench.formats.coreml import toolkit
+from workbench.formats.coreml.from_onnx.names import identifier
+from workbench.formats.coreml.options import CHANNELS, CoreMLOptions, ImageInput
+from workbench.hub import spec_of
+
+DIGEST = "workbench.source_sha256"
+"""The key of the source's digest among the words about the model."""
+
+_WORDS = {"author": "author", "license": "license", "version": "versionString", "description": "shortDescription"}
+_COLOUR_SPACES = {"GRAYSCALE": 10, "RGB": 20, "BGR": 30}
+_CLASSES_SUFFIX = "_probs"
+"""What coremltools adds to the label's name for that of the probabilities."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An input that takes pictures of one size.
+
+    Attributes:
+        shape: [1, C, H, W].
+        colours: the order of the channels.
+        pixels: how the values of the source's input follow.
+    """
+
+    shape: tuple[int, ...]
+    colours: str
+    pixels: Pixels
+
+
+class Presentation:
+    """What the options and the source say of a program's interface, checked against the graph.
+
+    Attributes:
+        names: input or output of the graph → the name that it is given.
+        pictures: input of the graph → the pictures that it takes.
+        classifier: in the graph's names.
+        reserved: what coremltools calls a classifier's label and probabilities.
+
+    Raises:
+        OptionError: an option that does not fit the graph.
+    """
+
+    def __init__(self, options: CoreMLOptions, graph: ir.Graph, source: Source) -> None:
+        self._source = source
+        self._words = {**source.metadata, **options.metadata}
+        inputs = {spec.name: spec for spec in map(spec_of, graph.inputs)}
+        outputs = {spec.name: spec for spec in map(spec_of, graph.outputs)}
+        self.names = _names(options.names, [*inputs, *outputs])
+        self.pictures = {name: _picture(name, wanted, inputs) for name, wanted in options.images.items()}
+        self.classifier = self._classifier(options, outputs)
+        self.reserved = _own_names(self.classifier.label) if self.classifier is not None else ()
+
+    @staticmethod
+    def _outputs(options: CoreMLOptions, outputs: Mapping[str, TensorSpec]) -> str:
+        """The output that holds the probabilities."""
+        if options.probabilities:
+            if options.probabilities not in outputs:
+                raise OptionError(
+                    f"probabilities: the model has no output {options.probabilities!r}; it has {', '.join(outputs)}."
+                )
+            return options.probabilities
+        if len(outputs) > 1:
+            raise OptionError(f"labels: say which output they are of, probabilities= one of {', '.join(outputs)}.")
+        return next(iter(outputs))
+
+    def _classifier(self, options: CoreMLOptions, outputs: Mapping[str, TensorSpec]) -> Classifier | None:
+        if options.labels is None:
+            carried = self._source.classifier
+            fits = carried is not None and _size(outputs.get(carried.probabilities)) == len(carried.classes)
+            return carried if fits else None
+        name = self._outputs(options, outputs)
+        if _size(outputs[name]) != len(options.labels):
+            raise OptionError(f"labels: there are {len(options.labels)} for the output {outputs[name]}.")
+        found = Classifier(options.label_name, name, tuple(options.labels))
+        taken = {*self.names.values(), *(other for other in outputs if other != name)}
+        if identifier(found.label) != found.label or not taken.isdisjoint(_own_names(found.label)):
+            raise OptionError(f"label_name: {found.label!r} is taken, or no name of letters, digits and underscores.")
+        return found
+
+    def config(self, own: str) -> Any:
+        """coremltools' words for the classifier; ``None`` if there is none.
+
+        Args:
+            own: the program's name of the output with the probabilities.
+        """
+        if self.classifier is None:
+            return None
+        return toolkit.coremltools().ClassifierConfig(
+            list(self.classifier.classes),
+            predicted_feature_name=self.classifier.label,
+            predicted_probabilities_output=own,
+        )
+
+    def describe(self, description: Any, own: Mapping[str, str]) -> None:
+        """Put pictures and words into a ``ModelDescription`` message.
+
+        Args:
+            own: the program's input → the graph's.
+        """
+        for feature in description.input:
+            picture = self.pictures.get(own.get(feature.name, ""))
+            if picture is not None:
+                image = feature.type.imageType  # which makes it one
+                image.height, image.width = picture.shape[2:]
+                image.colorSpace = _COLOUR_SPACES[picture.colours]
+        for key, text in self._words.items():
+            if key in _WORDS:
+                setattr(description.metadata, _WORDS[key], text)
+            else:
+                description.metadata.userDefined[key] = text
+        if self._source.path is not None:
+            description.metadata.userDefined[DIGEST] = digest(self._source.path)
+
+
+def _own_names(label: str) -> tuple[str, ...]:
+    """What coremltools calls the label and the probabilities of a classifier that it writes."""
+    return label, label + _CLASSES_SUFFIX
+
+
+def _size(spec: TensorSpec | None) -> int:
+    if spec is None or not spec.is_static:
+        return -1
+    return math.prod(int(str(size)) for size in spec.shape or ())
+
+
+def _names(wanted: Mapping[str, str], known: list[str]) -> dict[str, str]:
+    for name, given in wanted.items():
+        if name not in known:
+            raise OptionError(f"names: the model has no input or output {name!r}; it has {', '.join(known)}.")
+        if identifier(given) != given:
+            raise OptionError(f"names: {given!r} is no name for Core ML, which has letters, digits and underscores.")
+    given_to = [wanted.get(name, name) for name in dict.fromkeys(known)]
+    twice = sorted({name for name in given_to if given_to.count(name) > 1})
+    if twice:
+        raise OptionError(f"names: two inputs or outputs would be called {twice[0]!r}.")
+    return dict(wanted)
+
+
+def _picture(name: str, wanted: ImageInput, inputs: Mapping[str, TensorSpec]) -> Picture:
+    """The picture that the input can take: [1, C, H, W], or [1, H, W, C] transposed."""
+    if name not in inputs:
+        raise OptionError(f"images: the model has no input {name!r}; it has {', '.join(inputs)}.")
+    spec = inputs[name]
+    count = CHANNELS[wanted.colours]
+    shape = tuple(int(str(size)) for size in spec.shape or ()) if spec.is_static else ()
+    perm: tuple[int, ...] | None
+    if len(shape) == 4 and shape[0] == 1 and shape[1] == count:
+        perm = None
+    elif len(shape) == 4 and shape[0] == 1 and shape[3] == count:
+        perm, shape = (0, 2, 3, 1), (1, count, shape[1], shape[2])
+    else:
+        raise OptionError(
+            f"images: {spec} is not the tensor of one {wanted.colours} picture: "
+            f"[1, {count}, H, W] or [1, H, W, {count}]."
+        )
+    if not spec.dtype.startswith("float"):
+        raise OptionError(f"images: {spec} is not of a floating-point dtype.")
+    return Picture(
+        shape, wanted.colours, Pixels(wanted.per_channel(wanted.scale), wanted.per_channel(wanted.bias), perm)
+    )
