@@ -87,6 +87,22 @@ def test_core_ml_is_converted_and_the_same(name: str, target: str, tmp_path: Pat
     assert_same(saved.run(feeds), model.run(feeds), 1e-4)
 
 
+@pytest.mark.parametrize("name", COREML)
+def test_core_ml_comes_back_from_onnx_the_same(name: str, tmp_path: Path) -> None:
+    model = wb.load(COREML[name].path)
+    shape = next(iter(onnx_model(name).shapes.values()))
+    shapes = {} if model.inputs[0].is_static else {model.inputs[0].name: shape}
+    onward = wb.load(model.convert("onnx", shapes=shapes).save(tmp_path / "there.onnx"))
+    back = wb.load(onward.convert("coreml").save(tmp_path / "back.mlpackage"))
+    feeds = {model.inputs[0].name: np.random.default_rng(0).random(shape, dtype=np.float32)}
+    report = wb.compare(model, back, feeds=feeds)
+    assert report.ok, str(report)
+    assert {row.status for row in report.rows if row.output} == {"ok"}
+    compared = [row for row in report.rows if row.status == "ok"]
+    assert len(compared) > len(back.layers) / 2, "layers are compared through both conversions, by their numbers"
+    assert all(row.accumulated.relative_l2 < 1e-5 for row in compared if row.accumulated)
+
+
 @pytest.mark.parametrize("target", ["coreml", "nnef"])
 def test_what_cannot_be_expressed_is_refused_all_at_once(target: str, tmp_path: Path) -> None:
     """silero's main graph chooses by the sampling rate at run time, in several nodes, with subgraphs."""

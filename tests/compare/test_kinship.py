@@ -120,6 +120,23 @@ def test_tensors_with_the_same_values_are_told_apart_as_far_as_possible_and_name
     assert report.rows[3].rivals == ()
 
 
+def test_one_name_for_different_tensors_does_not_make_a_pair() -> None:
+    def swapped(names: tuple[str, str]) -> Model:
+        def emit(emitter: Emitter) -> list[ir.Value]:
+            x = emitter.input("x", "float32", [3, 4])
+            for name, operator in zip(names, ("Tanh", "Exp"), strict=True):
+                with emitter.layer([name]):
+                    x = emitter.rename(emitter.op(operator, x), name)
+            with emitter.layer(["last"]):
+                return [emitter.rename(emitter.op("Sin", x), "y")]
+
+        return source(build(emit))
+
+    report = compare(swapped(("a", "b")), swapped(("b", "a")))
+    assert report.ok, str(report)
+    assert {(row.tensor, row.target_tensor) for row in report.rows} == {("a", "b"), ("b", "a"), ("y", "y")}
+
+
 def test_models_that_have_nothing_in_common_match_nowhere() -> None:
     def single(operator: str, name: str) -> Model:
         def emit(emitter: Emitter) -> list[ir.Value]:

@@ -128,12 +128,12 @@ def relate(
         Cancelled: from ``progress``.
     """
     sides = [_Side(model) for model in (reference, target)]
-    taken = [{pair.reference for pair in found.pairs}, {pair.target for pair in found.pairs}]
     prints: list[dict[str, Print]] = []
     for at, (side, given) in enumerate(zip(sides, (feeds.reference, feeds.target), strict=True)):
         prints.append(side.prints(given, threads, lambda done, at=at: progress("matching", (at + done) / 2)))  # type: ignore[misc]
     outputs = {spec.name for spec in reference.outputs}, {spec.name for spec in target.outputs}
-    pairs = list(found.pairs)
+    pairs = [pair for pair in found.pairs if not _namesake(pair, prints)]
+    taken = [{pair.reference for pair in pairs}, {pair.target for pair in pairs}]
     for tolerance in _TOLERANCES:
         left = [
             {name: kept for name, kept in side.items() if name not in used}
@@ -144,7 +144,7 @@ def relate(
         taken[0].update(pair.reference for pair in new)
         taken[1].update(pair.target for pair in new)
     pairs += _by_place(pairs, sides)
-    if len(pairs) == len(found.pairs):
+    if pairs == list(found.pairs):
         return found
     return replace(found, pairs=tuple(pairs), relation="tensors that hold the same numbers, or stand in the same place")
 
@@ -193,6 +193,15 @@ class _Side:
             store.put(0, {name: made[name] for name in made if store.outlives(name, segment)})
             for node in segment:
                 store.spend(walk.reads[node])
+
+
+def _namesake(pair: Pair, prints: Sequence[Mapping[str, Print]]) -> bool:
+    """Whether the two have no more than their name in common: their numbers differ, and agree with those of others."""
+    reference, target = prints[0].get(pair.reference), prints[1].get(pair.target)
+    if reference is None or target is None or relation(reference, target, _TOLERANCES[-1]) is not None:
+        return False
+    elsewhere = any(relation(reference, other, _TOLERANCES[0]) is not None for other in prints[1].values())
+    return elsewhere or any(relation(other, target, _TOLERANCES[0]) is not None for other in prints[0].values())
 
 
 def _agreeing(
