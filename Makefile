@@ -58,8 +58,10 @@ format: $(DEV) ## put the Python code into the common form
 docs: $(DEV) ## write the generated pages of docs/
 	$(BIN)/workbench coverage > docs/coverage.md
 
-conformance: $(DEV) ## run coremltools' own operator tests on the workbench (half an hour and more)
+conformance: $(DEV) ## run coremltools' own tests, and ONNX's of its nodes, on the workbench (an hour and more)
 	$(PY) -m tests.conformance.apple
+	$(PY) -m tests.conformance.apple --suite torch --sample 1000
+	$(PY) -m tests.conformance.nodes coreml
 
 bench: $(DEV) ## measure import, conversion and comparison on the real models
 	$(PY) -m tests.benchmarks.bench

@@ -184,7 +184,7 @@ def test_an_image_output_is_a_picture(mil: Any) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
     found = model.predict({"x": Image.fromarray(pixels)})["y"]
     assert isinstance(found, Image.Image)
-    np.testing.assert_array_equal(np.asarray(found), 255 - pixels)
+    np.testing.assert_array_equal(np.asarray(found.convert("RGB")), 255 - pixels)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -21,7 +21,9 @@ import numpy as np
 
 from workbench.errors import ExecutionError, WorkbenchError
 from workbench.formats.coreml import toolkit
+from workbench.formats.coreml.features import SCALARS
 from workbench.formats.coreml.image import is_picture, picture_of
+from workbench.formats.coreml.interface import Feature
 from workbench.formats.coreml.read import CoreMLDocument, read
 from workbench.model import Model
 
@@ -152,7 +154,7 @@ class _Proxy:
         return _State(self._model.new_state())
 
     def _returned(self, results: Mapping[str, Array]) -> dict[str, Any]:
-        """The results as Apple's runtime returns them: pictures, and labels with their probabilities."""
+        """The results as Apple's runtime returns them: pictures, numbers, and labels with their probabilities."""
         interface, classifier = self._document.interface, self._document.classifier
         found: dict[str, Any] = {}
         for feature in interface.outputs:
@@ -164,18 +166,29 @@ class _Proxy:
             elif classifier is not None and feature.kind == "dictionary":
                 found[feature.name] = dict(zip(classifier.classes, array.reshape(-1).tolist(), strict=True))
             else:
-                found[feature.name] = picture_of(array, feature) if feature.kind == "image" else _at_least_1d(array)
+                found[feature.name] = _result(array, feature)
         return found
 
 
-def _at_least_1d(array: Array) -> Array:
-    """Core ML has no outputs of rank 0."""
+def _result(array: Array, feature: Feature) -> Any:
+    """A picture, a Python number or text, a list, a dictionary of places and values other than 0; else an array.
+
+    Core ML has no arrays of rank 0.
+    """
+    if feature.kind == "image":
+        return picture_of(array, feature)
+    if feature.kind in SCALARS:
+        return array.item()
+    if feature.kind == "sequence":
+        return array.tolist()
+    if feature.kind == "dictionary":
+        return {place: value for place, value in enumerate(array.reshape(-1).tolist()) if value}
     return array.reshape(1) if array.ndim == 0 else array
 
 
 def _declared(name: str, value: Any, dtype: str | None) -> Any:
     """The value in the declared dtype: Apple's runtime casts what it is given, so it is done here too."""
-    if is_picture(value):
+    if is_picture(value) or isinstance(value, Mapping) or dtype == "string":
         return value
     try:
         return np.asarray(value, dtype=dtype)

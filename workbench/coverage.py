@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from workbench.formats import Format
-from workbench.hub import OPSET
+from workbench.hub import OPSET, schema_of
+from workbench.hub.compositions import TABLE as COMPOSITIONS
+from workbench.hub.replay import RESOLVERS
 from workbench.lowering import Table
 
 _INTRODUCTION = f"""\
@@ -17,8 +19,12 @@ opset {OPSET}: a model of any older opset is upgraded on reading, and converting
 these lists.
 
 An operator that is listed can still be refused for what one node asks of it (an attribute, a shape that is only known
-at run time); the plan says so for each layer, with the cause. An operator that is not listed is always refused, unless
-its value is known once the input shapes are fixed: then it becomes a constant, whatever it is.
+at run time); the plan says so for each layer, with the cause. "Composed" are operators that are said in others of the
+list: by a composition of the workbench, or by the function body that ONNX defines them with; they are refused where
+the target does not have what they are made of. "Resolved" are control flow, sequences and optionals: written out,
+chosen or followed where what decides is known beforehand (without loops and branches in the target also where it is
+not, as far as both branches, or all steps that there can be, may be computed). An operator that is not listed is
+always refused, unless its value is known once the input shapes are fixed: then it becomes a constant, whatever it is.
 """
 
 _FOLDED = frozenset({"Constant", "ConstantOfShape", "Shape", "Size"})
@@ -32,12 +38,35 @@ def markdown(formats: Iterable[Format]) -> str:
 
 
 def _section(title: str, table: Table[Any]) -> str:
-    operators = sorted({f"{entry.domain}.{entry.operator}" if entry.domain else entry.operator for entry in table})
-    text = f"## {title}\n\n{len(operators)} operators: {', '.join(f'`{name}`' for name in operators)}.\n"
+    operators = sorted({_label(entry.operator, entry.domain) for entry in table})
+    text = f"## {title}\n\n{len(operators)} operators: {_listed(operators)}.\n"
     if table.source == "onnx":
-        missing = sorted(set(_onnx_operators()) - set(operators) - _FOLDED)
+        known = set(operators) | _FOLDED
+        resolved = sorted(set(RESOLVERS) - known)
+        composed = sorted(_composed() - known - set(resolved))
+        missing = sorted(set(_onnx_operators()) - known - set(composed) - set(resolved))
+        text += f"\nResolved ({len(resolved)}): {_listed(resolved)}.\n"
+        text += f"\nComposed ({len(composed)}): {_listed(composed)}.\n"
         text += f"\nNot yet ({len(missing)}): {', '.join(missing)}.\n"
     return text
+
+
+def _label(operator: str, domain: str) -> str:
+    return f"{domain}.{operator}" if domain else operator
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _composed() -> set[str]:
+    """The operators that have a composition, or a function body of onnx."""
+    found = {_label(entry.operator, entry.domain) for entry in COMPOSITIONS}
+    for name in _onnx_operators():
+        schema: Any = schema_of(name)
+        if schema is not None and (schema.has_function or schema.has_context_dependent_function):
+            found.add(name)
+    return found
 
 
 def _onnx_operators() -> list[str]:

@@ -192,7 +192,7 @@ class Model:
             format=self.format,
             name=self.name,
             inputs=inputs,
-            outputs=self.outputs,
+            outputs=self.document.outputs,
             tensors=tensors,
             metadata={key: text for key, text in self.metadata.items() if not key.startswith("workbench.")},
             classifier=self.document.classifier,
@@ -456,7 +456,7 @@ def _dynamic(source: str, target: str, spec: TensorSpec) -> Refusal:
 def _fit(value: Any, spec: TensorSpec, origin: TensorSpec | None) -> Array:
     """The value in the input's own dtype and shape, if that loses nothing."""
     array = np.asarray(value)
-    if array.dtype.name != spec.dtype:
+    if array.dtype.name != spec.dtype and spec.dtype in np.sctypeDict:
         if not isinstance(value, np.ndarray | np.generic) and np.can_cast(array.dtype, spec.dtype, "same_kind"):
             array = array.astype(spec.dtype)
         elif origin is not None and array.dtype.name == origin.dtype:

@@ -647,8 +647,6 @@ REFUSALS = [
     (case("ATen", X34, opset=7), r"ONNX has no such operator; if it is a custom operator, give it its domain"),
     (case("Gelu", X34, opset=12), r"exists only from opset 20 on; correct the model's opset_import"),
     (case("BitCast", X34, opset=26, to=6), r"exists only from opset 26 on; export the model with opset 25 or older"),
-    (case("BitShift", np.ones(3, np.uint8), np.ones(3, np.uint8), opset=28), r"may differ from 11"),
-    (case("Mod", X34, X34, opset=28), r"no floored remainder of floats"),
     (case("Celu", X34.astype(np.float16), opset=28), r"version 12 does not take float16"),
     (case("SpaceToDepth", rand(1, 1, 4, 4), opset=28, blocksize=2, mode="CRD"), r"\['mode'\] are unknown"),
 ]
@@ -697,7 +695,12 @@ def test_functions_have_to_be_inlined_before() -> None:
         upgrade(ir.from_proto(model))
 
 
+SHIFTED, BY = np.array([-9, 100, -128, 5, -1], np.int8), np.array([1, 9, -2, 0, 7], np.int8)
+
 NEWER = [
+    case("BitShift", SHIFTED, BY, opset=28, direction="RIGHT"),
+    case("BitShift", SHIFTED, BY, opset=28, direction="LEFT"),
+    case("BitShift", SHIFTED.view(np.uint8), BY.view(np.uint8), opset=28, direction="RIGHT"),
     case("Cast", X34, opset=28, to=TensorProto.DOUBLE),
     case("Mod", X34, X34[:, :1], opset=28, fmod=1),
     case("Celu", X34, opset=28),

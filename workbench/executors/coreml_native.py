@@ -40,11 +40,14 @@ def predictor_of(document: Document) -> Callable[[], Predictor] | None:
 
     Images and dictionaries of class probabilities are other objects to Apple's runtime than to the document, whose
     inputs and outputs are arrays: such a model runs translated. So does one with states, whose values Apple's runtime
-    does not take as inputs, and one that is read otherwise than its file says (one of its functions, float16 widened).
+    does not take as inputs, one that is read otherwise than its file says (one of its functions, float16 widened), and
+    one with an output that the hub calls otherwise.
     """
     from workbench.formats.coreml.read import CoreMLDocument
 
     if not isinstance(document, CoreMLDocument) or document.states or document.read_options:
+        return None
+    if document.own_names:
         return None
     if any(feature.kind != "array" for feature in (*document.interface.inputs, *document.interface.outputs)):
         return None

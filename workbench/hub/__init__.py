@@ -4,6 +4,7 @@ from workbench.hub.emitter import Emitter, needed_nodes
 from workbench.hub.lower import Target, foresee, lower_graph
 from workbench.hub.node import HubNode
 from workbench.hub.opset import IR_VERSION, OPSET, schema_of, since_version
+from workbench.hub.replay import Control
 from workbench.hub.runtime import check_runtime, runs_hub_opset, runtime_opset
 from workbench.hub.specialize import Specialized, check_shapes, open_dimensions, specialize
 from workbench.hub.stamps import layers_of, stamp
@@ -12,6 +13,7 @@ from workbench.hub.values import constant_of, dims_of, dtype_name, dtype_named, 
 __all__ = [
     "IR_VERSION",
     "OPSET",
+    "Control",
     "Emitter",
     "HubNode",
     "Specialized",

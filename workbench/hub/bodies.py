@@ -1,8 +1,9 @@
-"""Operators that onnx defines by a function body, said in the operators of the body.
+"""Operators said in others: by a composition of ours, or by the function body that onnx defines them with.
 
-Before: a specialised graph. After: a node that the target does not know but onnx gives a body for (Attention,
-RotaryEmbedding, the losses) is replaced by its body, specialised in its turn; every node of it carries the stamps of
-the node it came from, and its outputs have their names. Everything else is as it was.
+Before: a specialised graph. After: a node that the target does not know but that has a composition (the losses, the
+products of integers, onnxruntime's own operators) or a body (Attention, RotaryEmbedding) is replaced by it, specialised
+in its turn; every node of it carries the stamps of the node it came from, and its outputs have their names. Everything
+else is as it was, but that a node whose composition refuses is stamped with the reason.
 """
 
 from __future__ import annotations
@@ -13,65 +14,151 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from workbench.errors import ExecutionError, ModelError
+from workbench.hub.compositions import TABLE
+from workbench.hub.compositions.table import Composition
 from workbench.hub.emitter import Emitter
-from workbench.hub.opset import OPSET, schema_of
-from workbench.hub.specialize import Replay, Specialized
-from workbench.hub.stamps import layers_of
-from workbench.hub.values import dims_of, dtype_name
+from workbench.hub.node import HubNode
+from workbench.hub.opset import OPSET, schema_of, since_version
+from workbench.hub.replay import Control, Replay, every_node
+from workbench.hub.specialize import Specialized
+from workbench.hub.stamps import layers_of, refusal_of, stamp_approximation, stamp_refusal
+from workbench.hub.values import dims_of, dtype_name, has_subgraph
+from workbench.lowering import Refused
 
 if TYPE_CHECKING:
     import onnx
 
 
-def expand_bodies(hub: Specialized, known: Callable[[ir.Node], bool]) -> Specialized:
-    """Replace the nodes that are not ``known`` by their bodies, where onnx has one that fits."""
+Known = Callable[[ir.Node], bool]
+"""Whether the target has the node's operator itself."""
+
+_DEPTH = 8
+"""How deep replacements may be nested; the deepest there is are three."""
+
+
+def expand_bodies(hub: Specialized, known: Known) -> Specialized:
+    """Replace the nodes that are not ``known`` by a composition or their body, where there is one that fits.
+
+    Those in the bodies of control flow are replaced as well.
+    """
+    for _ in range(_DEPTH):
+        if all(known(node) or not _replaceable(node) for node in every_node(hub.model.graph)):
+            break
+        hub = _expanded(hub, known)
+    return hub
+
+
+def _replaceable(node: ir.Node) -> bool:
+    """Whether there is something to replace the node by, and it has not been tried in vain."""
+    if refusal_of(node) is not None:
+        return False
+    return _composition(node) is not None or _body(node, node.inputs) is not None
+
+
+def _expanded(hub: Specialized, known: Known) -> Specialized:
     graph = hub.model.graph
-    if all(known(node) or _body(node, node.inputs) is None for node in graph):
-        return hub
     emitter = Emitter(graph.name or "model", fold=True)
-    replay = Replay(emitter)
+    replay = _Expansion(emitter, hub.control, known)
     for value in graph.inputs:
         replay.values[value] = emitter.input(value.name or "", dtype_name(value.dtype), dims_of(value))
-    for value in graph.initializers.values():
-        if value.const_value is not None:
-            replay.values[value] = emitter.tensor(value.const_value, value.name)
-    for node in graph:
-        _replay(node, replay, known)
+    replay.graph(graph)
     expanded = replay.finish(hub.model)
-    before, after = ({layer for node in nodes for layer in layers_of(node)} for nodes in (graph, emitter.nodes))
+    before, after = (
+        {layer for node in every_node(nodes) for layer in layers_of(node)} for nodes in (graph, emitter.nodes)
+    )
     folded = (*hub.folded, *sorted(before - after))
-    return Specialized(expanded, folded)
+    return Specialized(expanded, folded, hub.control)
 
 
-def _replay(node: ir.Node, replay: Replay, known: Callable[[ir.Node], bool]) -> None:
-    """The node itself, or its body; a body may hold nodes that have a body.
+class _Expansion(Replay):
+    """Replays nodes, or what replaces them; a body may hold nodes that are replaced in their turn.
 
-    A body that does not fit (onnx's own are not all free of mistakes) leaves the node as it is.
+    A body that does not fit (onnx's own are not all free of mistakes) leaves the node as it is, with the reason.
     """
-    inputs = [None if value is None else replay.values.get(value, value) for value in node.inputs]
-    body = None if known(node) else _body(node, inputs)
-    with replay.emitter.layer(layers_of(node)):
+
+    def __init__(self, emitter: Emitter, control: Control | None, known: Known) -> None:
+        super().__init__(emitter, control)
+        self._known = known
+
+    def node(self, node: ir.Node) -> None:
+        if self._known(node) or has_subgraph(node) or refusal_of(node) is not None or not has_body(node):
+            return super().node(node)
+        undo = self.attempt()
+        refusal = None
+        try:
+            if self._replace(node):
+                return None
+        except Refused as refused:
+            refusal = refused
+        except (ModelError, ExecutionError) as error:
+            refusal = Refused(f"its definition by other operators does not fit: {error}")
+        undo()
+        super().node(node)
+        kept = next((self.values[value].producer() for value in node.outputs if value in self.values), None)
+        if refusal is not None and kept is not None:
+            stamp_refusal(kept, refusal)
+        return None
+
+    def _replace(self, node: ir.Node) -> bool:
+        """Emit what the node is replaced by, if there is anything."""
+        composition = _composition(node)
+        if composition is not None:
+            self._compose(node, composition)
+            return True
+        inputs = [None if value is None else self.values.get(value, value) for value in node.inputs]
+        body = _body(node, inputs)
         if body is not None:
-            try:
-                return _inline(node, body, replay, known)
-            except (ModelError, ExecutionError):
-                pass  # what it has emitted is dead
-        replay.node(node)
-    return None
+            self._inline_body(node, body)
+        return body is not None
+
+    def _compose(self, node: ir.Node, composition: Composition) -> None:
+        found = HubNode(self._copy(node))
+        with self.emitter.layer(layers_of(node) or self.emitter.layers, found.name):
+            results = composition(found, self.emitter)
+        if found.leftover():
+            raise Refused(f"the attributes {', '.join(map(repr, found.leftover()))} are not understood")
+        values = list(results) if isinstance(results, list | tuple) else [results]
+        for value in values:
+            producer = None if value is None else value.producer()
+            if found.approximations and producer is not None:
+                stamp_approximation(producer, found.approximations)
+        values += [None] * (len(node.outputs) - len(values))
+        for outer, inner in zip(node.outputs, values, strict=False):
+            if outer.name and inner is None:
+                raise Refused(f"its output {outer.name!r} is not computed in this version of the workbench")
+            if outer.name:
+                self.values[outer] = self.emitter.rename(inner, outer.name)
+
+    def _inline_body(self, node: ir.Node, body: ir.Graph) -> None:
+        for inner, outer in zip(body.inputs, (value for value in node.inputs if value is not None), strict=True):
+            self.values[inner] = self.values[outer]
+        for step in body:
+            step.metadata_props.update(node.metadata_props)
+            if step.op_type != "CastLike" or not self._cast(step):
+                self.node(step)
+        for outer, inner in zip((value for value in node.outputs if value.name), body.outputs, strict=True):
+            self.values[outer] = self.emitter.rename(self.values[inner], outer.name or "")
+
+    def _cast(self, step: ir.Node) -> bool:
+        """A CastLike becomes a Cast where the dtype is known, so that what it makes of a constant is one."""
+        x, like = (self.values.get(value, value) if value is not None else None for value in step.inputs)
+        if x is None or like is None or like.dtype is None:
+            return False
+        self.values[step.outputs[0]] = self.emitter.op("Cast", x, to=like.dtype.value)
+        return True
 
 
-def _inline(node: ir.Node, body: ir.Graph, replay: Replay, known: Callable[[ir.Node], bool]) -> None:
-    for inner, outer in zip(body.inputs, (value for value in node.inputs if value is not None), strict=True):
-        replay.values[inner] = replay.values[outer]
-    for step in body:
-        step.metadata_props.update(node.metadata_props)
-        _replay(step, replay, known)
-    for outer, inner in zip((value for value in node.outputs if value.name), body.outputs, strict=True):
-        replay.values[outer] = replay.emitter.rename(replay.values[inner], outer.name or "")
+def _composition(node: ir.Node) -> Composition | None:
+    version = since_version(node.op_type, node.domain)
+    return TABLE.find(node.op_type, version, node.domain)
 
 
 def has_body(node: ir.Node) -> bool:
-    """Whether onnx defines the operator by others (which need not fit this node)."""
+    """Whether the operator is defined by others (which need not fit this node)."""
+    return _composition(node) is not None or _has_function(node)
+
+
+def _has_function(node: ir.Node) -> bool:
     schema: Any = schema_of(node.op_type, node.domain)
     return schema is not None and bool(schema.has_function or schema.has_context_dependent_function)
 
@@ -85,7 +172,7 @@ def _body(node: ir.Node, inputs: Sequence[ir.Value | None]) -> ir.Graph | None:
         inputs: the node's inputs as far as their types are known.
     """
     schema: Any = schema_of(node.op_type, node.domain)
-    if not has_body(node):
+    if not _has_function(node):
         return None
     function = _function(node, schema, inputs)
     if function is None or not _current(function):

@@ -22,6 +22,7 @@ from workbench.hub.stamps import stamp
 from workbench.hub.values import set_type, subgraphs
 
 Array = np.ndarray[Any, Any]
+Mark = tuple[int, int, set[str]]
 Attribute = int | float | str | Sequence[int] | Sequence[float] | Sequence[str] | Array | ir.Attr
 
 
@@ -43,7 +44,9 @@ class Emitter:
         self._follower = Follower(fold=fold)
         self._names: set[str] = set()
         self._reserved: set[str] = set()
+        self._counts: dict[str, int] = {}
         self._renamed: set[ir.Value] = set()
+        self._own: set[ir.Node | None] = set()
         self._layers: tuple[str, ...] = ()
         self._hint = ""
 
@@ -136,7 +139,43 @@ class Emitter:
                 for value, array in zip(node.outputs, results, strict=True)
             ]
         self.nodes.append(node)
+        self._own.add(node)
         return list(node.outputs)
+
+    def owns(self, value: ir.Value) -> bool:
+        """Whether a node that was emitted here makes the value."""
+        return value.producer() in self._own
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """What is emitted now is stamped with these."""
+        return self._layers
+
+    def child(self, name: str) -> Emitter:
+        """An emitter of a subgraph of a node that this one will emit; its names are taken here too."""
+        made = Emitter(name, fold=self.fold)
+        made._names, made._reserved, made._counts = self._names, self._reserved, self._counts
+        made._follower = self._follower
+        made._layers, made._hint = self._layers, self._hint
+        return made
+
+    def mark(self) -> Mark:
+        """Where the emitter stands, for :meth:`reset`."""
+        return len(self.nodes), len(self._initializers), set(self._names)
+
+    def reset(self, mark: Mark) -> None:
+        """Forget what was emitted since the mark."""
+        nodes, initializers, names = mark
+        del self.nodes[nodes:], self._initializers[initializers:]
+        self._names.intersection_update(names)
+        self._counts.clear()
+
+    def suggest(self, value: ir.Value, name: str) -> None:
+        """Give a value that has been made here the name, if that is free and the value is not :meth:`rename`'s yet."""
+        free = name not in self._names and name not in self._reserved
+        if free and self.owns(value) and value not in self._renamed:
+            self._names.add(name)
+            value.name = name
 
     def reserve(self, names: Iterable[str]) -> None:
         """Keep these names for :meth:`rename`: none is made up for another value."""
@@ -184,10 +223,11 @@ class Emitter:
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _unique(self, name: str) -> str:
-        candidate, count = name, 0
+        candidate, count = name, self._counts.get(name, 0)
         while candidate in self._names or candidate in self._reserved:
             count += 1
             candidate = f"{name}_{count}"
+        self._counts[name] = count
         self._names.add(candidate)
         return candidate
 

@@ -17,6 +17,13 @@ from workbench.hub.values import constant_of, has_subgraph
 Array = np.ndarray[Any, Any]
 
 
+_NOT_COMPUTED = frozenset(
+    {ir.DataType.STRING, ir.DataType.BFLOAT16}
+    | {dtype for dtype in ir.DataType if dtype.name.startswith("FLOAT") and dtype.bitwidth < 16}
+)
+"""Element types that numpy does not have; what onnxruntime makes of them cannot be handed over as arrays."""
+
+
 class Follower:
     """Infers nodes one after the other and remembers the values that follow from constants and static shapes.
 
@@ -68,7 +75,7 @@ class Follower:
             return None
         if not all(self._within(value, bound) for value in node.inputs if value is not None):
             return None
-        if any(value.dtype is ir.DataType.STRING for value in (*node.inputs, *node.outputs) if value is not None):
+        if any(value.dtype in _NOT_COMPUTED for value in (*node.inputs, *node.outputs) if value is not None):
             return None
         arrays = [self.known(value) for value in node.inputs]
         return evaluate(node, arrays)

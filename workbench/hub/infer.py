@@ -111,6 +111,8 @@ def infer_node(node: ir.Node, known: Mapping[ir.Value, np.ndarray[Any, Any]] | N
             array = value.const_value.numpy()
         if array is not None and array.size <= SMALL and array.dtype.kind in "biuf":
             # ascontiguousarray makes a vector of a scalar
+            if node.op_type == "Range" and array.size == 1:  # onnx's own bodies have vectors of one; runtimes take them
+                array = array.reshape(())
             data[f"i{index}"] = onnx.numpy_helper.from_array(np.asarray(array, order="C"), f"i{index}")
     proto.output.extend("" if value.name == "" else f"o{index}" for index, value in enumerate(node.outputs))
     proto.attribute.extend(ir.serde.serialize_attribute(attribute) for attribute in _plain(node))

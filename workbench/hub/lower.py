@@ -12,6 +12,9 @@ from workbench.hub.bodies import has_body
 from workbench.hub.emitter import Emitter
 from workbench.hub.evaluate import RANDOM
 from workbench.hub.node import HubNode
+from workbench.hub.replay import RESOLVERS
+from workbench.hub.stamps import refusal_of
+from workbench.hub.structure import fed_by
 from workbench.hub.values import has_subgraph
 from workbench.lowering import Outcome, Refused, Table
 from workbench.plan import Verdict
@@ -34,6 +37,13 @@ class Target(Protocol):
 
 
 Lowering = Callable[[HubNode, Any], Any]
+
+_OF_OPEN_SIZE = {
+    "NonMaxSuppression": "boxes it selects",
+    "NonZero": "elements it finds",
+    "Unique": "values are different",
+}
+"""Operators that no target has, for nothing but their values tells the sizes of what they make."""
 
 _OF_SHAPES = ("Shape", "Size")  # their results depend on the sizes of what they read, not on its values
 
@@ -58,7 +68,7 @@ def lower_graph(
 def _lower(node: HubNode, table: Table[Lowering], target: Target) -> Outcome:
     try:
         lowering = table.find(node.operator, node.version, node.domain)
-        if lowering is None:
+        if lowering is None or refusal_of(node.node) is not None:
             raise _unknown(node, table.target)
         _require_static(node)
         target.begin(node)
@@ -95,8 +105,8 @@ def foresee(graph: ir.Graph, table: Table[Lowering]) -> list[Outcome]:
 
 def _might_be_lowered(node: HubNode, table: Table[Lowering]) -> bool:
     """Whether the table has the operator, or it may be replaced by nodes that the table has."""
-    if has_subgraph(node.node):
-        return True  # unrolled or chosen where the sizes decide
+    if has_subgraph(node.node) or (not node.domain and node.operator in RESOLVERS):
+        return True  # unrolled, chosen or followed where the sizes decide
     return has_body(node.node) or table.find(node.operator, node.version, node.domain) is not None
 
 
@@ -115,9 +125,18 @@ def _certain(graph: ir.Graph) -> set[ir.Node]:
 
 def _unknown(node: HubNode, target: str) -> Refused:
     """Why a node without a lowering is refused; for control flow, what decides and what could be done about it."""
+    tried = refusal_of(node.node)
+    if tried is not None:
+        return tried
+    if node.operator in _OF_OPEN_SIZE and not node.domain:
+        return Refused(
+            f"how many {_OF_OPEN_SIZE[node.operator]} depends on values at run time",
+            "end the model before it, and compute the rest where the model is used",
+        )
+    _require_tensors(node)
     if not has_subgraph(node.node):
         return Refused(f"{target} has no counterpart for {node.label} in this version of the workbench")
-    deciding = sorted(_fed_by(node.input(0)))
+    deciding = sorted(fed_by(node.input(0)))
     if node.operator != "If" or not deciding:
         return Refused("a part of the graph is repeated or chosen at run time", "unroll it before converting")
     names = ", ".join(map(repr, deciding))
@@ -127,23 +146,27 @@ def _unknown(node: HubNode, target: str) -> Refused:
     )
 
 
-def _fed_by(value: ir.Value | None) -> set[str]:
-    """The model inputs that a value depends on."""
-    pending, seen, found = [value], set(), set()
-    while pending:
-        current = pending.pop()
-        if current is None or current in seen:
+def _require_tensors(node: HubNode) -> None:
+    """Refuse sequences and optionals that are left where it is not known what they hold."""
+    for value in (*node.inputs, *node.outputs):
+        if value is None or not isinstance(value.type, ir.SequenceType | ir.OptionalType):
             continue
-        seen.add(current)
-        producer = current.producer()
-        if producer is not None:
-            pending += producer.inputs
-        elif current.is_graph_input():
-            found.add(current.name or "")
-    return found
+        what = "a sequence" if isinstance(value.type, ir.SequenceType) else "an optional"
+        if value.producer() is None:
+            raise Refused(
+                f"the input {value.name!r} is {what}, and what it holds is only known at run time",
+                "give the model an input for each tensor instead",
+            )
+        if value.is_graph_output():
+            raise Refused(
+                f"the output {value.name!r} is {what}, only tensors can be converted",
+                "make its tensors outputs instead, or one of them with ConcatFromSequence",
+            )
+        raise Refused(f"{value.name!r} is {what}, and what it holds is only known at run time")
 
 
 def _require_static(node: HubNode) -> None:
+    _require_tensors(node)
     for value in (*node.inputs, *node.outputs):
         if value is None or not value.name:
             continue

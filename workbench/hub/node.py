@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.hub.opset import schema_of, since_version
-from workbench.hub.stamps import layers_of
+from workbench.hub.stamps import approximations_of, layers_of
 from workbench.hub.values import constant_of, dtype_name
 from workbench.lowering import Refused
 
@@ -29,7 +29,7 @@ class HubNode:
         self.version = since_version(node.op_type, node.domain)
         self.inputs: Sequence[ir.Value | None] = node.inputs
         self.outputs: Sequence[ir.Value] = node.outputs
-        self.approximations: list[str] = []
+        self.approximations = approximations_of(node)
         self._unread = {name for name, attribute in node.attributes.items() if not attribute.is_ref()}
 
     @property
@@ -146,6 +146,12 @@ class HubNode:
         """A tensor attribute; ``None`` if absent."""
         attribute = self._take(name, required=False)
         return None if attribute is None else attribute.as_tensor().numpy()
+
+    def attr_graph(self, name: str) -> ir.Graph:
+        """A subgraph."""
+        attribute = self._take(name, required=True)
+        assert attribute is not None
+        return attribute.as_graph()
 
     def has(self, name: str) -> bool:
         """Whether the node states the attribute itself."""

@@ -53,12 +53,12 @@ class Case:
         return self.name
 
 
-def affine_to_one_row(mb: Any, x: Any) -> Any:
-    """An operation that the reader refuses."""
-    return mb.affine(
-        x=x, transform_matrix=np.ones((1, 6), np.float32), output_height=1, output_width=4, align_corners=True,
-        sampling_mode="bilinear", padding_mode="constant", padding_value=0.0,
-        coordinates_mode="normalized_minus_one_to_one",
+def palette_convolution(mb: Any, x: Any) -> Any:
+    """An operation that the reader refuses; x: [1, C, H, W] → the same shape."""
+    channels = x.shape[1]
+    return mb.conv_quantized(
+        x=x, weight=np.ones((channels, channels, 1, 1), np.uint8), quantization_type="lut",
+        quant_scale=np.float32(1), quant_bias=np.float32(0),
     )  # fmt: skip
 
 

@@ -147,3 +147,38 @@ def test_an_output_that_nothing_calculates() -> None:
     block = next(iter(message.mlProgram.functions["main"].block_specializations.values()))
     block.outputs[0] = "x"
     compare(run(read(message), {"x": np.float32([1, -1])}), [np.float32([1, -1])], rtol=0, atol=0)
+
+
+def _without_probabilities(classify: Any) -> None:
+    del classify.inputs["probabilities"]
+
+
+def _without_classes(classify: Any) -> None:
+    del classify.inputs["classes"]
+
+
+def _classes_of_nowhere(classify: Any) -> None:
+    del classify.inputs["classes"]
+    classify.inputs["classes"].arguments.add().name = "x"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_without_probabilities, "lacks its probabilities"),
+        (_without_classes, "its classes"),
+        (_classes_of_nowhere, "'x' are no constant"),
+    ],
+)
+def test_a_damaged_classifier_is_named(damage: Any, message: str) -> None:
+    ct = toolkit.coremltools()
+    model = converted(
+        lambda x: toolkit.mil().Builder.softmax(x=x, axis=1), [ct.TensorType(name="x", shape=(1, 3))],
+        classifier_config=ct.ClassifierConfig(["cat", "dog", "eel"]),
+    )  # fmt: skip
+    message_of = model.get_spec()
+    function = message_of.mlProgram.functions["main"]
+    block = function.block_specializations[function.opset]
+    damage(next(operation for operation in block.operations if operation.type == "classify"))
+    with pytest.raises(ModelError, match=message):
+        read(message_of)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.formats.coreml.reading import Case, affine_to_one_row, check
+from tests.formats.coreml.reading import Case, check, palette_convolution
 from workbench.errors import ConversionError
 
 torch = pytest.importorskip("torch")
@@ -32,6 +32,16 @@ def pool(kernel: int, stride: int, pad: int) -> Any:
     )
 
 
+def same(x: Array, extents: tuple[int, int], strides: tuple[int, int], kind: str, fill: float = 0.0) -> Any:
+    """Pad so that the output is ceil(size / stride), the odd element behind or, ``same_lower``, before."""
+    pads: list[int] = []
+    for size, extent, stride in zip(x.shape[2:], extents, strides, strict=True):
+        total = max((-(-size // stride) - 1) * stride + extent - size, 0)
+        small, large = total // 2, total - total // 2
+        pads = [*((large, small) if kind == "same_lower" else (small, large)), *pads]
+    return F.pad(tensor(x), pads, value=fill)
+
+
 CASES = [
     dynamic(
         "conv-same", lambda mb, x: mb.conv(x=x, weight=W, pad_type="same"),
@@ -54,7 +64,77 @@ CASES = [
         lambda mb, x: mb.upsample_bilinear(x=x, scale_factor_height=2, scale_factor_width=2, align_corners=False),
         lambda x: F.interpolate(tensor(x), scale_factor=2, mode="bilinear", align_corners=False), atol=1e-5,
     ),
+    *(
+        dynamic(
+            f"conv-same-strided-{kind}-{size}",
+            lambda mb, x, kind=kind: mb.conv(x=x, weight=W, pad_type=kind, strides=[2, 3], dilations=[2, 1]),
+            lambda x, kind=kind: F.conv2d(same(x, (5, 3), (2, 3), kind), tensor(W), stride=(2, 3), dilation=(2, 1)),
+            X[:, :, :size], atol=1e-5, release=16,
+        )
+        for kind in ("same", "same_lower")
+        for size in (7, 8)
+    ),
+    *(
+        dynamic(
+            f"{name}-same-{size}",
+            lambda mb, x, name=name: getattr(mb, name)(x=x, kernel_sizes=[3, 2], strides=[2, 3], pad_type="same"),
+            lambda x, make=make, fill=fill: make(same(x, (3, 2), (2, 3), "same", fill)),
+            X[:, :, :, :size], atol=1e-5,
+        )
+        for name, fill, make in (
+            ("max_pool", -np.inf, lambda x: F.max_pool2d(x, (3, 2), (2, 3))),
+            ("avg_pool", 0.0, lambda x: F.avg_pool2d(x, (3, 2), (2, 3))),
+            ("l2_pool", 0.0, lambda x: (6 * F.avg_pool2d(x**2, (3, 2), (2, 3))).sqrt()),
+        )
+        for size in (9, 10)
+    ),
+    *(
+        dynamic(
+            f"avg_pool-ceil-{exclude}-{pad}-{size}",
+            lambda mb, x, exclude=exclude, pad=pad: mb.avg_pool(
+                x=x, kernel_sizes=[3, 2], strides=[2, 2], pad_type="custom", pad=[pad] * 4, ceil_mode=True,
+                exclude_padding_from_average=exclude,
+            ),
+            lambda x, exclude=exclude, pad=pad: F.avg_pool2d(
+                tensor(x), (3, 2), 2, pad, ceil_mode=True, count_include_pad=not exclude
+            ),
+            X[:, :, :size, :-1], atol=1e-5,
+        )
+        for exclude in (False, True)
+        for pad in (0, 1)
+        for size in (6, 7)
+    ),
+    dynamic(
+        "max_pool-ceil-wide-strides",
+        lambda mb, x: mb.max_pool(
+            x=x, kernel_sizes=[2, 2], strides=[3, 3], pad_type="custom", pad=[1] * 4, ceil_mode=True
+        ),
+        lambda x: F.max_pool2d(tensor(x), 2, 3, 1, ceil_mode=True),
+    ),
+    dynamic(
+        "upsample-fraction",
+        lambda mb, x: mb.upsample_nearest_neighbor(x=x, scale_factor_height=1.5, scale_factor_width=2.5),
+        lambda x: x[:, :, np.arange(13) * 9 // 13][..., np.arange(25) * 10 // 25],
+    ),
+    dynamic(
+        "upsample_bilinear-fraction",
+        lambda mb, x: mb.upsample_bilinear(
+            x=x, scale_factor_height=1.5, scale_factor_width=2.5, align_corners=False, half_pixel_centers=True
+        ),
+        lambda x: F.interpolate(tensor(x), size=(13, 25), mode="bilinear", align_corners=False), atol=1e-5,
+        release=16,
+    ),
     dynamic("flatten", lambda mb, x: mb.reshape(x=x, shape=[1, 4, -1]), lambda x: x.reshape(1, 4, -1)),
+    dynamic(
+        "instance_norm",
+        lambda mb, x: mb.instance_norm(
+            x=mb.transpose(x=x, perm=[0, 2, 1, 3]), gamma=X[0, 0, :, 0], beta=X[0, 0, :, 1], epsilon=1e-3
+        ),
+        lambda x: F.instance_norm(
+            tensor(x.transpose(0, 2, 1, 3)), weight=tensor(X[0, 0, :, 0]), bias=tensor(X[0, 0, :, 1]), eps=1e-3
+        ),
+        atol=1e-5,
+    ),
     dynamic("band_part", lambda mb, x: mb.band_part(x=x, lower=0, upper=-1), np.triu),
     dynamic("argsort", lambda mb, x: mb.argsort(x=x, axis=3, ascending=True), lambda x: np.argsort(x, 3)),
     dynamic(
@@ -75,9 +155,9 @@ def test_sizes_at_run_time(case: Case) -> None:
 
 
 def test_what_needs_the_size_is_refused_with_the_way_out() -> None:
-    build = lambda mb, x: mb.conv(x=x, weight=W, pad_type="same", strides=[2, 2])  # noqa: E731
-    with pytest.raises(ConversionError, match=r"'same' padding.*fix the input shapes"):
-        check(dynamic("same", build, np.copy))
+    build = lambda mb, x: mb.avg_pool(x=x, kernel_sizes=[2, 2], strides=[3, 3], pad_type="valid", ceil_mode=True)  # noqa: E731
+    with pytest.raises(ConversionError, match=r"outside the tensor.*fix the input shapes"):
+        check(dynamic("outside", build, np.copy))
 
 
 # -- control flow ------------------------------------------------------------------------------------------------------
@@ -124,9 +204,9 @@ def test_cond(chosen: int) -> None:
 
 def test_refusals_inside_blocks_are_reported() -> None:
     def build(mb: Any, x: Any) -> Any:
-        row = lambda: affine_to_one_row(mb, x)  # noqa: E731
+        row = lambda: palette_convolution(mb, x)  # noqa: E731
         pred = mb.less(x=mb.reduce_max(x=x, axes=[0, 1, 2, 3], keep_dims=False), y=0.0)
         return mb.cond(pred=pred, _true_fn=row, _false_fn=row)
 
-    with pytest.raises(ConversionError, match=r"iOS15\.affine"):
+    with pytest.raises(ConversionError, match=r"iOS15\.conv_quantized"):
         check(Case("row", build, {"x": X}, np.copy))

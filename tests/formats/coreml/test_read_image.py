@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.formats.coreml.reading import Case, check
+from tests.formats.coreml.reading import Case, check, package, run
 from workbench.errors import ConversionError
+from workbench.formats.coreml.read import read
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -144,9 +147,9 @@ def affine(mb: Any, x: Any, matrix: Any, height: int = 4, width: int = 6) -> Any
     )  # fmt: skip
 
 
-def affine_by_torch(x: Array, matrix: Array) -> Array:
+def affine_by_torch(x: Array, matrix: Array, size: tuple[int, int] = (4, 6)) -> Array:
     theta = tensor(np.broadcast_to(matrix, (2, 6)).reshape(2, 2, 3).astype(np.float64))
-    points = F.affine_grid(theta, [2, 3, 4, 6], align_corners=True)
+    points = F.affine_grid(theta, [2, 3, *size], align_corners=True)
     found: Array = F.grid_sample(tensor(x.astype(np.float64)), points, align_corners=True).numpy()
     return found
 
@@ -157,10 +160,13 @@ def test_affine(count: int) -> None:
     check(Case("affine", affine, {"x": X, "matrix": matrix}, affine_by_torch, atol=1e-5))
 
 
-def test_affine_of_one_row_is_refused() -> None:
-    feeds = {"x": X, "matrix": np.ones((1, 6), np.float32)}
-    with pytest.raises(ConversionError, match="one row or column"):
-        check(Case("row", lambda mb, x, matrix: affine(mb, x, matrix, height=1), feeds, np.copy))
+@pytest.mark.filterwarnings("ignore:Since version 1.3.0")
+@pytest.mark.parametrize("size", [(1, 6), (4, 1), (1, 1)])
+def test_affine_of_one_row_or_column(size: tuple[int, int]) -> None:
+    """It is at 0, between the edges: the operator is made of PyTorch's ``affine_grid``."""
+    feeds = {"x": X, "matrix": RNG.normal(size=(1, 6)).astype(np.float32) * np.float32(0.7)}
+    expect = lambda x, matrix: affine_by_torch(x, matrix, size)  # noqa: E731
+    check(Case("row", lambda mb, x, matrix: affine(mb, x, matrix, *size), feeds, expect, atol=1e-5))
 
 
 # -- crop_resize -------------------------------------------------------------------------------------------------------
@@ -301,6 +307,20 @@ def test_resize_at_run_time(shape: list[int]) -> None:
     check(Case("nearest", resize_at_run_time("NEAREST_NEIGHBOR"), feeds, centres, release=17))
     linear = lambda x, _: F.interpolate(tensor(x), size=sizes, mode="bilinear")  # noqa: E731
     check(Case("linear", resize_at_run_time("LINEAR", "UNALIGN_CORNERS"), feeds, linear, release=17, atol=1e-5))
+
+
+@pytest.mark.parametrize("mode", ["OFFSET_CORNERS", "ALIGN_CORNERS"])
+@pytest.mark.parametrize("shape", [[4, 11], [10, 0], [1, 1], [1, 12]])
+def test_modes_that_onnx_has_not_at_run_time(mode: str, shape: list[int]) -> None:
+    """What the same sizes give where they are known; its test has the formulas."""
+    fixed = Case(
+        "fixed", lambda mb, x: resize_at_run_time("LINEAR", mode)(mb, x, np.asarray(shape, np.int32)), {"x": X},
+        release=17,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        expected = run(read(package(fixed, Path(folder))), fixed.inputs)[0]
+    feeds = {"x": X, "shape": np.asarray(shape, np.int32)}
+    check(Case("computed", resize_at_run_time("LINEAR", mode), feeds, lambda *_: expected, release=17, atol=1e-5))
 
 
 # -- non-maximum suppression -------------------------------------------------------------------------------------------

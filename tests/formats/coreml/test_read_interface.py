@@ -57,6 +57,67 @@ def accumulator(tmp_path_factory: pytest.TempPathFactory) -> Path:
 X = np.asarray([1, 2], np.float16)
 
 
+def stateful(path: Path, build: Callable[[Any, Any, Any], Any]) -> wb.Model:
+    """A model of an input x and a state acc; ``build(mb, x, acc)``."""
+    return wb.load(
+        saved(
+            path,
+            lambda x, acc: build(toolkit.mil().Builder, x, acc),
+            lambda mb, types: [mb.TensorSpec((2,), types.fp16), mb.StateTensorSpec((2,), types.fp16)],
+        )
+    )
+
+
+def test_a_state_that_one_branch_writes(tmp_path: Path) -> None:
+    def build(mb: Any, x: Any, acc: Any) -> Any:
+        def yes() -> Any:
+            mb.coreml_update_state(state=acc, value=mb.add(x=mb.read_state(input=acc), y=x))
+            return mb.mul(x=x, y=np.float16(2))
+
+        positive = mb.greater(x=mb.reduce_max(x=x, axes=[0], keep_dims=False), y=np.float16(0))
+        y = mb.cond(pred=positive, _true_fn=yes, _false_fn=lambda: mb.identity(x=x))
+        return mb.identity(x=y, name="y"), mb.identity(x=mb.read_state(input=acc), name="after")
+
+    model = stateful(tmp_path / "cond.mlpackage", build)
+    state, total = model.new_state(), np.zeros(2, np.float16)
+    for factor in (1, -1, 3):
+        x = np.float16(factor) * X
+        total = total + x if factor > 0 else total
+        results = model.run({"x": x}, state=state)
+        np.testing.assert_array_equal(results["y"], x * 2 if factor > 0 else x)
+        np.testing.assert_array_equal(results["after"], total)
+        np.testing.assert_array_equal(state["acc"], total)
+
+
+def test_a_state_that_a_loop_writes(tmp_path: Path) -> None:
+    """``while max(acc) < 10: acc += x`` with a branch in the body; condition and body read what was written last."""
+
+    def build(mb: Any, x: Any, acc: Any) -> Any:
+        def small(n: Any) -> Any:
+            return mb.less(x=mb.reduce_max(x=mb.read_state(input=acc), axes=[0], keep_dims=False), y=np.float16(10))
+
+        def body(n: Any) -> Any:
+            def add() -> Any:
+                mb.coreml_update_state(state=acc, value=mb.add(x=mb.read_state(input=acc), y=x))
+                return mb.identity(x=n)
+
+            first = mb.less(x=n, y=np.float16(3))
+            same = mb.cond(pred=first, _true_fn=add, _false_fn=lambda: (add(), add())[1])
+            return (mb.add(x=same, y=np.float16(1)),)
+
+        n = mb.while_loop(_cond=small, _body=body, loop_vars=(np.float16(0),))
+        count = n[0] if isinstance(n, list | tuple) else n
+        return mb.identity(x=mb.expand_dims(x=count, axes=[0]), name="n"), mb.read_state(input=acc, name="after")
+
+    model = stateful(tmp_path / "loop.mlpackage", build)
+    state = model.new_state()
+    results = model.run({"x": X}, state=state)  # three times 2, then twice 4: 6, 10
+    assert results["n"].tolist() == [4]
+    np.testing.assert_array_equal(state["acc"], np.asarray([5, 10], np.float16))
+    assert model.run({"x": X}, state=state)["n"].tolist() == [0]
+    np.testing.assert_array_equal(state["acc"], np.asarray([5, 10], np.float16))
+
+
 def test_a_state_is_carried_from_run_to_run(accumulator: Path) -> None:
     model = wb.load(accumulator)
     assert dict(model.states) == {"acc": "acc_out"}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.formats.coreml.reading import Case, affine_to_one_row, check
+from tests.formats.coreml.reading import Case, check, palette_convolution
 from workbench.errors import ConversionError
 
 torch = pytest.importorskip("torch")
@@ -264,6 +264,17 @@ NORMS = [
         )
         for size in (2, 3)
     ),
+    *(
+        Case(  # as coremltools' layer of the older form: the channels are the last but two, before them is batch
+            f"local_response_norm-rank5-{size}",
+            lambda mb, x, size=size: mb.local_response_norm(x=x, size=size, alpha=0.9, beta=0.6, k=1.5),
+            {"x": floats(2, 3, 5, 3, 4)},
+            lambda x, size=size: F.local_response_norm(
+                tensor(x.reshape(6, 5, 3, 4)), size, alpha=0.9, beta=0.6, k=1.5
+            ).reshape(2, 3, 5, 3, 4),
+        )
+        for size in (2, 3)
+    ),
 ]  # fmt: skip
 
 
@@ -477,18 +488,13 @@ def test_a_constant_that_the_dtype_of_a_product_cannot_hold_is_refused() -> None
     assert "elements that are no int32" in text
 
 
-def test_local_response_norm_of_rank_5_is_refused() -> None:
-    text = refusal(lambda mb, x: mb.local_response_norm(x=x, size=3), {"x": X3})
-    assert "which dimension has the channels" in text
-
-
 def test_every_refusal_is_reported() -> None:
     """Two operations without counterpart, and one between them that has one."""
 
     def build(mb: Any, x: Any) -> Any:
-        first = affine_to_one_row(mb, x)
-        return affine_to_one_row(mb, mb.relu(x=first))
+        first = palette_convolution(mb, x)
+        return palette_convolution(mb, mb.relu(x=first))
 
     with pytest.raises(ConversionError) as caught:
         check(Case("two", build, {"x": np.ones((1, 2, 3, 4), np.float32)}, np.copy))
-    assert [item.operator for item in caught.value.refusals] == ["iOS15.affine", "iOS15.affine"]
+    assert [item.operator for item in caught.value.refusals] == ["iOS15.conv_quantized"] * 2

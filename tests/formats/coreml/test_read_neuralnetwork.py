@@ -180,6 +180,17 @@ def normalised(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
 
 
 MATRIX = floats(5, 4)
+
+
+def of_the_batch(nn: Any) -> None:
+    """A normalisation by the whole batch, which the builder does not make although the format has it."""
+    nn.add_batchnorm(
+        "l", 4, VECTOR, np.ones(4, np.float32), input_name="x", output_name="y", compute_mean_var=True,
+        instance_normalization=True, epsilon=1e-3,
+    )  # fmt: skip
+    nn.spec.neuralNetwork.layers[0].batchnorm.instanceNormalization = False
+
+
 COMMON = [
     one(
         "inner_product",
@@ -222,6 +233,7 @@ COMMON = [
         variance=np.abs(VECTOR),
         epsilon=1e-3,
     ),
+    Layer("batchnorm-batch", of_the_batch, {"x": X}, lambda x: C * normalised(x, (0, 2, 3), 1e-3) + 1),
     one(
         "batchnorm-instance",
         lambda x: C * normalised(x, (2, 3), 1e-3),

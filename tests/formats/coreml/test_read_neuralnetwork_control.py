@@ -182,6 +182,87 @@ def test_slice_dynamic(given: bool) -> None:
     compare(found, [X[-1, 2:0:-1, 1:3]], 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("strides", "dropped", "expected"),
+    [
+        ([1, -1, 1], [0, 0, 0], X[-1:9, ::-1, 1:]),
+        ([1, 1, 2], [1, 0, 0], X[-1, :3, 1::2]),
+        ([-1, 1, -1], [0, 1, 0], X[-1:9:-1, 2, 1::-1]),
+        ([1, 1, 1], [1, 0, 1], X[-1, :3, 1]),
+    ],
+)
+def test_slice_by_computed_strides_and_masks(strides: list[int], dropped: list[int], expected: Array) -> None:
+    """Seven inputs: also which ends are open, and which dimensions are dropped, is only known at run time."""
+    given = {
+        "b": [-1, 2, 1],
+        "e": [9, 3, 0],
+        "s": strides,
+        "bm": [0, 1, 0],
+        "em": [0, strides[1] < 0, 1],
+        "sm": dropped,
+    }
+    inputs = {"x": X, **{name: np.float32(numbers) for name, numbers in given.items()}}
+    found = run(document_of(lambda nn: nn.add_slice_dynamic("s", list(inputs), "y"), inputs), inputs)
+    compare(found, [expected], 0, 0)
+
+
+@pytest.mark.parametrize("sizes", [[0, 3, 5, 0, 0, 4], [4, 0, 0, 2, 0, 9]])
+def test_padding_up_to_computed_sizes(sizes: list[int]) -> None:
+    """A size before or behind; one that is smaller than the tensor's asks for nothing."""
+    inputs = {"x": X, "n": np.float32(sizes)}
+
+    def add(nn: Any) -> None:
+        nn.add_constant_pad("p", ["x", "n"], "y", value=2.0, pad_to_given_output_size_mode=True)
+
+    missing = [max(size - X.shape[index // 2], 0) for index, size in enumerate(sizes)]
+    expected = np.pad(X, np.reshape(missing, (3, 2)), constant_values=2.0)
+    compare(run(document_of(add, inputs), inputs), [expected], 0, 0)
+
+
+@pytest.mark.parametrize("start", [1.0, 40.0, 500.0])
+def test_a_condition_that_overwrites_a_blob_is_not_asked_behind_a_break(start: float) -> None:
+    """``while (y *= 3) < 1000: if y > 50: break; else: y += 1``"""
+
+    def add(nn: Any) -> None:
+        nn.add_copy("start", "x", "y")
+        layer = nn.add_loop("l")
+        condition, body = inner(layer.loop.conditionNetwork), inner(layer.loop.bodyNetwork)
+        times(condition, "y", 3.0, "next")
+        condition.add_copy("keep", "next", "y")
+        condition.add_less_than("c", ["y"], "c", alpha=1000.0)
+        layer.loop.conditionVar = "c"
+        body.add_greater_than("g", ["y"], "g", alpha=50.0)
+        branch = body.add_branch("b", "g")
+        inner(branch.branch.ifBranch).add_loop_break("leave")
+        other = inner(branch.branch.elseBranch)
+        plus(other, "y", 1.0, "more")
+        other.add_copy("keep", "more", "y")
+
+    y = start
+    while True:
+        y *= 3
+        if y >= 1000 or y > 50:
+            break
+        y += 1
+    inputs = {"x": np.float32([start])}
+    compare(run(document_of(add, inputs), inputs), [np.float32([y])], 1e-6, 1e-6)
+
+
+def test_random_numbers_of_a_loop_differ_from_iteration_to_iteration() -> None:
+    def add(nn: Any) -> None:
+        nn.add_copy("start", "x", "y")
+        layer = nn.add_loop("l", max_iterations=8)
+        body = inner(layer.loop.bodyNetwork)
+        body.add_random_uniform_static("r", "z", output_shape=[50], minval=0.0, maxval=1.0, seed=3)
+        body.add_stack("s", ["z"], "rows", axis=0)
+        body.add_concat_nd("c", ["y", "rows"], "next", axis=0)
+        body.add_copy("keep", "next", "y")
+
+    inputs = {"x": np.zeros((1, 50), np.float32)}
+    (found,) = run(document_of(add, inputs), inputs)
+    assert len(set(found[1:].reshape(-1).tolist())) == 8 * 50
+
+
 def test_open_ends_of_slice_dynamic() -> None:
     """The builder writes five numbers for each parameter, whatever the rank."""
     inputs = {"x": X, "b": np.float32([1, 1, 3]), "e": np.float32([1, 2, 0])}

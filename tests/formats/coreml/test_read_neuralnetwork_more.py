@@ -101,6 +101,27 @@ def test_non_maximum_suppression() -> None:
     compare(found, [*padded, np.float32([[2, 0, -1]]), np.float32([2])], 1e-6, 1e-6)
 
 
+@pytest.mark.parametrize("most", [1, 3])
+def test_non_maximum_suppression_by_computed_numbers(most: int) -> None:
+    boxes = np.float32([[[1, 1, 2, 2], [1.1, 1, 2, 2], [5, 5, 1, 1], [9, 9, 1, 1]]])
+    scores = np.float32([0.9, 0.8, 0.95, 0.1]).reshape(1, 4, 1)
+    inputs = {"b": boxes, "s": scores, "iou": np.float32([0.5]), "least": np.float32([0.3]), "n": np.float32([most])}
+    names = ["ob", "os", "oi", "on"]
+    found = run(document_of(lambda nn: nn.add_nms("n", list(inputs), names), inputs, names), inputs)
+    places = [2, 0, -1][:most]
+    padded = [
+        np.concatenate([rows, np.zeros_like(rows[:, :1])], 1)[:, places] for rows in (boxes, scores)
+    ]  # fmt: skip
+    compare(found, [*padded, np.float32([places]), np.float32([min(most, 2)])], 1e-6, 1e-6)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_one_hot_of_a_computed_size(size: int) -> None:
+    inputs = {"i": np.float32([2, 0, 1]), "n": np.float32([size])}
+    found = run(document_of(lambda nn: nn.add_one_hot("o", ["i", "n"], "y"), inputs), inputs)
+    compare(found, [np.eye(size, dtype=np.float32)[[2, 0, 1]]], 0, 0)
+
+
 @pytest.mark.parametrize("form", ["static", "dynamic", "like"])
 @pytest.mark.parametrize("kind", ["uniform", "normal", "bernoulli"])
 def test_random_numbers(kind: str, form: str) -> None:

@@ -188,6 +188,25 @@ def test_bidirectional_lstm(stated: bool, whole: bool, limit: float) -> None:
     compare(run(document, inputs), [five(joined), *(five(state)[None] for state in (h, c, hb, cb))], 1e-4, 1e-5)
 
 
+@pytest.mark.parametrize("kinds", [("TANH", "SIGMOID"), ("TANH", "RELU")])
+def test_directions_with_activations_of_their_own(kinds: tuple[str, str]) -> None:
+    """As ONNX's operator, and as equations."""
+    forth, back = weights(4), weights(4, seed=66)
+
+    def add(nn: Any) -> None:
+        nn.add_bidirlstm(
+            "l", forth["W_h"], forth["W_x"], forth["b"], back["W_h"], back["W_x"], back["b"], HIDDEN, INPUT, ["x"],
+            ["y"], output_all=True, cell_state_update_activation=kinds[0],
+        )  # fmt: skip
+        second = nn.spec.neuralNetwork.layers[0].biDirectionalLSTM.activationsBackwardLSTM[1]
+        getattr(second, kinds[1].lower().replace("relu", "ReLU")).SetInParent()
+
+    y, *_ = lstm(X, ZERO, ZERO, forth, ("SIGMOID", kinds[0], "TANH"))
+    yb, *_ = lstm(X, ZERO, ZERO, back, ("SIGMOID", kinds[1], "TANH"), reverse=True)
+    found = run(document_of(add, {"x": X}), {"x": X})
+    compare(found, [five(np.concatenate([y, yb[::-1]], -1))], 1e-4, 1e-5)
+
+
 def gru(x: Array, h: Array, w: Mapping[str, Any], functions: Sequence[str], reverse: bool) -> tuple[Array, Array]:
     f, g = (ACTIVATIONS[name] for name in functions)
     y, made, bias = h[0, ..., 0, 0].astype(np.float64), [], w.get("b") or [0] * 3

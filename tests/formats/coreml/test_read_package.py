@@ -16,7 +16,7 @@ import pytest
 
 from tests.formats.coreml.reading import Case, package, run
 from workbench import limits
-from workbench.errors import LimitError, ModelError, SaveError, WorkbenchError
+from workbench.errors import ConversionError, LimitError, ModelError, SaveError, WorkbenchError
 from workbench.files import replacing
 from workbench.formats.coreml import FORMAT, toolkit
 from workbench.formats.coreml.package import write_package
@@ -177,10 +177,10 @@ def test_compiled_models_and_other_kinds_are_named(folder: Path, tmp_path: Path)
     with pytest.raises(ModelError, match="compiled"):
         read(compiled)
     message = toolkit.model_pb2().Model(specificationVersion=1)
-    message.glmRegressor.SetInParent()
-    (tmp_path / "glm.mlmodel").write_bytes(message.SerializeToString())
-    with pytest.raises(ModelError, match="glmRegressor is no neural network"):
-        read(tmp_path / "glm.mlmodel")
+    message.wordTagger.SetInParent()
+    (tmp_path / "tagger.mlmodel").write_bytes(message.SerializeToString())
+    with pytest.raises(ConversionError, match="wordTagger"):
+        read(tmp_path / "tagger.mlmodel").hub()
 
 
 def test_mutated_specifications_raise_typed_errors_only(folder: Path) -> None:

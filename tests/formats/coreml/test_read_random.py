@@ -179,15 +179,42 @@ def test_shape_at_run_time() -> None:
     assert (found[0].reshape(-1) == numbers(uniform(5, 600))[0]).all()
 
 
-def test_inside_a_loop_is_refused() -> None:
-    """Every iteration would draw the same numbers."""
+def loop(mb: Any, turns: int, draw: Any, start: Any) -> Any:
+    """``start``, then what ``draw`` gives in each turn."""
+    return mb.while_loop(
+        _cond=lambda n, y: mb.less(x=n, y=turns),
+        _body=lambda n, y: (mb.add(x=n, y=1), mb.concat(values=[y, draw()], axis=0)),
+        loop_vars=(np.int32(0), start),
+    )[1]
+
+
+def test_each_iteration_draws_numbers_of_its_own() -> None:
+    def build(mb: Any, x: Any) -> Any:
+        return loop(mb, 20, lambda: mb.random_uniform(shape=[4000], seed=5), x)
+
+    rows = drawn(build)[0][1:].reshape(20, 4000)
+    assert (rows == drawn(build)[0][1:].reshape(20, 4000)).all()  # a seed is a seed
+    assert abs(chi_squared(np.histogram(rows, 100, (0, 1))[0], np.full(100, rows.size / 100))) < 4.5
+    between = np.abs(np.corrcoef(rows.astype(np.float64))[np.triu_indices(20, 1)])
+    assert between.max() < 5 / math.sqrt(4000)
+
+
+def test_a_loop_inside_a_loop_draws_anew_in_every_turn_of_both() -> None:
+    def build(mb: Any, x: Any) -> Any:
+        draw = lambda: mb.random_normal(shape=[1], seed=5)  # noqa: E731
+        return loop(mb, 6, lambda: loop(mb, 5, draw, mb.random_normal(shape=[1], seed=7)), x)
+
+    assert len(set(drawn(build)[0][1:].tolist())) == 6 * (5 + 1)
+
+
+def test_the_condition_of_a_loop_draws_anew() -> None:
+    """With the same number in each turn the loop would run not at all, or for ever."""
 
     def build(mb: Any, x: Any) -> Any:
         return mb.while_loop(
-            _cond=lambda y: mb.less(x=mb.reduce_max(x=y, axes=[0], keep_dims=False), y=3.0),
-            _body=lambda y: (mb.add(x=y, y=mb.random_uniform(shape=[1])),),
+            _cond=lambda y: mb.squeeze(x=mb.less(x=mb.random_uniform(shape=[1], seed=3), y=np.float32(0.9))),
+            _body=lambda y: (mb.add(x=y, y=np.float32(1)),),
             loop_vars=(x,),
         )
 
-    with pytest.raises(ConversionError, match="same numbers in every iteration"):
-        drawn(build)
+    assert 0 < float(drawn(build)[0][0]) < 200

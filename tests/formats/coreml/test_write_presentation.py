@@ -189,3 +189,68 @@ def test_the_digest_of_the_source_file_is_written(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused_before_anything_is_done(options: dict[str, Any], message: str) -> None:
     with pytest.raises(wb.OptionError, match=message):
         wb.load(network(NCHW)).convert("coreml", **options)
+
+
+# states
+
+
+def decoder() -> onnx.ModelProto:
+    """``present = past shifted by one, with x at the end; y = mean of present``: as a cache works."""
+    nodes = [
+        helper.make_node("Slice", ["past", "one", "end", "axis"], ["kept"], name="shift"),
+        helper.make_node("Concat", ["kept", "x"], ["present"], name="append", axis=1),
+        helper.make_node("ReduceMean", ["present", "axis"], ["y"], name="mean", keepdims=0),
+    ]
+    constants = {"one": [1], "end": [4], "axis": [1]}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [
+            helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 1, 3]),
+            helper.make_tensor_value_info("past", onnx.TensorProto.FLOAT, [1, 4, 3]),
+        ],
+        [
+            helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 3]),
+            helper.make_tensor_value_info("present", onnx.TensorProto.FLOAT, [1, 4, 3]),
+        ],
+        [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+
+
+def test_caches_become_states(tmp_path: Path) -> None:
+    source = wb.load(decoder())
+    options: dict[str, Any] = {"target": "iOS18", "states": {"past": "present"}}
+    noted = {row.layer: str(row.verdict) for row in source.plan("coreml", **options)}
+    assert noted == {"shift": "approximate", "append": "approximate", "mean": "exact"}
+    converted = source.convert("coreml", **options)
+    saved = wb.load(converted.save(tmp_path / "m.mlpackage"))
+    description = spec_of(tmp_path / "m.mlpackage").description
+    assert [feature.name for feature in description.input] == ["x"]
+    assert [feature.name for feature in description.output] == ["y"]
+    assert [feature.name for feature in description.state] == ["past"]
+    state, past = saved.new_state(), np.zeros((1, 4, 3), np.float32)
+    for _ in range(5):
+        x = RNG.integers(-8, 9, (1, 1, 3)).astype(np.float32) / 4  # float16 holds them
+        found = saved.run({"x": x}, state=state)
+        expected = source.run({"x": x, "past": past})
+        past = expected["present"]
+        np.testing.assert_allclose(found["y"], expected["y"], atol=1e-6)
+        np.testing.assert_array_equal(state["past"].astype(np.float32), past)
+    report = wb.compare(source, converted)
+    assert all(row.accumulated.relative_l2 < 1e-3 for row in report.rows if row.accumulated), str(report)
+    assert {row.tensor for row in report.rows if row.output} == {"y", "present"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"states": {"past": "present"}}, "from iOS18 on"),
+        ({"states": {"x": "y"}, "target": "iOS18"}, "not of one fixed shape"),
+        ({"states": {"cache": "present"}, "target": "iOS18"}, "'cache': 'present' is not an input"),
+        ({"states": {"past": "present", "x": "present"}, "target": "iOS18"}, "not of one fixed shape"),
+    ],
+)
+def test_states_that_cannot_be_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(wb.OptionError, match=message):
+        wb.load(decoder()).plan("coreml", **options)

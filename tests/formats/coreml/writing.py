@@ -19,7 +19,7 @@ from onnx.reference import ReferenceEvaluator
 from tests.runtime import serialized
 from workbench.document import Document, silent
 from workbench.formats.base import Draft, Source
-from workbench.formats.coreml import toolkit
+from workbench.formats.coreml import FORMAT, toolkit
 from workbench.formats.coreml.from_onnx import TABLE
 from workbench.formats.coreml.from_onnx.target import ProgramTarget
 from workbench.formats.coreml.options import CoreMLOptions
@@ -91,7 +91,7 @@ def _info(name: str, array: Array) -> onnx.ValueInfoProto:
 def prepared(proto: onnx.ModelProto, shapes: Mapping[str, Sequence[int]] | None = None) -> tuple[Specialized, Source]:
     """The model as the writer gets it."""
     document = read_proto(proto)
-    hub = specialize(document.hub(), shapes)
+    hub = specialize(document.hub(), shapes, FORMAT.control)
     return hub, Source("onnx", document.name or "case", document.inputs, document.outputs)
 
 

@@ -1,4 +1,5 @@
-"""Core ML: ML programs and neural networks, read on any platform; ML programs, written through coremltools."""
+"""Core ML: every kind of model that states what it calculates, read on any platform; ML programs, written through
+coremltools."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from workbench.document import Document, Progress
 from workbench.formats.base import Draft, Format, Source
 from workbench.formats.coreml.options import CoreMLOptions
 from workbench.formats.coreml.package import is_archive, is_package, is_spec
-from workbench.hub import Specialized, foresee
+from workbench.hub import Control, Specialized, foresee
 from workbench.lowering import Outcome, Table
 
 if TYPE_CHECKING:
@@ -21,16 +22,17 @@ __all__ = ["FORMAT", "CoreMLFormat"]
 
 
 class CoreMLFormat(Format):
-    """``.mlpackage`` (folder or zipped) and ``.mlmodel``."""
+    """``.mlpackage`` (folder or zipped), ``.mlmodel``, and compiled ML programs (``.mlmodelc``, to be read only)."""
 
     name = "coreml"
     title = "Core ML"
     suffixes = (".mlpackage", ".mlmodel", ".mlpackage.zip")
     options = CoreMLOptions
     read_options = ("function", "precision")
+    control = Control(unrolled=512, longest=4_096, kept=True)
 
     def claims(self, path: Path) -> bool:
-        """Whether the content is a package, an archive of one, or a serialised ``Model`` message."""
+        """Whether the content is a package or compiled, an archive of one, or a serialised ``Model`` message."""
         try:
             if path.is_dir():
                 return is_package(path)
@@ -52,7 +54,8 @@ class CoreMLFormat(Format):
         return read(source, **options)
 
     def tables(self) -> Mapping[str, Table[Any]]:
-        """ML programs both ways, and the way in of their compressed weights and of the older form."""
+        """ML programs both ways, and the way in of their compressed weights, of the older form and of other kinds."""
+        from workbench.formats.coreml.classical import kinds
         from workbench.formats.coreml.from_onnx import TABLE
         from workbench.formats.coreml.neuralnetwork import network
         from workbench.formats.coreml.to_onnx import compressed, mil
@@ -62,6 +65,7 @@ class CoreMLFormat(Format):
             "Core ML (ML program) → ONNX": mil,
             "Core ML (compressed weights of ML programs) → ONNX": compressed,
             "Core ML (neural network) → ONNX": network,
+            "Core ML (kinds of model beside ML programs, neural networks, and pipelines of any of them) → ONNX": kinds,
         }
 
     def foresee(self, graph: ir.Graph) -> Sequence[Outcome]:

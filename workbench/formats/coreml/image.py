@@ -41,7 +41,10 @@ def tensor_of(picture: Image, feature: Feature, dtype: str) -> Array:
 
 
 def picture_of(array: Array, feature: Feature) -> Image:
-    """The picture of an output tensor [1, C, H, W]; values beyond 0 to 255 are cut off, fractions too."""
+    """The picture of an output tensor [1, C, H, W]; values beyond 0 to 255 are cut off, fractions too.
+
+    Colours come as RGBA, opaque, as they do from Apple's runtime.
+    """
     from PIL import Image
 
     planes = array.reshape(array.shape[-3:]).astype(np.float32)
@@ -51,4 +54,4 @@ def picture_of(array: Array, feature: Feature) -> Image:
     if feature.colours == "GRAYSCALE":
         return Image.fromarray(pixels[0], mode="L")
     ordered = pixels[::-1] if feature.colours == "BGR" else pixels
-    return Image.fromarray(np.ascontiguousarray(ordered.transpose(1, 2, 0)), mode="RGB")
+    return Image.fromarray(np.ascontiguousarray(ordered.transpose(1, 2, 0)), mode="RGB").convert("RGBA")

@@ -26,7 +26,7 @@ class Feature:
 
     Attributes:
         kind: ``array``, ``image``, or another of Core ML's types (``dictionary``, ``string``, ``int64``, …).
-        dtype: of an array; images are float32.
+        dtype: of an array or a sequence; images are float32.
         shape: the default shape; an image's is [1, C, H, W]; ``None`` if none is given.
         sizes: the sizes that each dimension may have, as (lowest, highest); the highest is -1 where there is none.
         shapes: the shapes that are allowed, where they are enumerated.
@@ -161,7 +161,10 @@ def _feature(message: Any) -> Feature:
         return _array(message.name, message.type.multiArrayType, optional)
     if kind == "imageType":
         return _image(message.name, message.type.imageType, optional)
-    return Feature(message.name, kind.removesuffix("Type"), optional=optional)
+    dtype = "float32"
+    if kind == "sequenceType":
+        dtype = "int64" if message.type.sequenceType.WhichOneof("Type") == "int64Type" else "string"
+    return Feature(message.name, kind.removesuffix("Type"), dtype, optional=optional)
 
 
 def _array(name: str, array: Any, optional: bool) -> Feature:

@@ -87,6 +87,8 @@ class CoreMLOptions(Options):
         names: input or output of the source → what it is to be called.
         images: input of the source → the pictures that it takes in place of an array; an :class:`ImageInput`, or a
             mapping of its arguments.
+        states: input of the source → the output that is its value in the next run (the caches of a decoder): both
+            become a state, which Core ML keeps in float16. Needs iOS18.
         labels: the classes, texts or integers, of the output with the probabilities: the model becomes a classifier.
             A source that is one stays one without this.
         label_name: what the label is called; the probabilities are called that with ``_probs`` behind it.
@@ -102,6 +104,7 @@ class CoreMLOptions(Options):
     keep_fp32: Sequence[str] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, ImageInput] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
     labels: Sequence[str | int] | None = None
     label_name: str = "classLabel"
     probabilities: str = ""
@@ -123,6 +126,7 @@ class CoreMLOptions(Options):
             raise OptionError("precision='mixed' needs keep_fp32=[…], the source layers that stay in float32.")
         object.__setattr__(self, "images", {name: _image(name, given) for name, given in self.images.items()})
         _check_texts("names", self.names)
+        _check_texts("states", self.states)
         _check_texts("metadata", self.metadata)
         _check_labels(self.labels)
         self._check_compression()

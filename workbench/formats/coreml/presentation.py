@@ -22,6 +22,9 @@ DIGEST = "workbench.source_sha256"
 """The key of the source's digest among the words about the model."""
 
 _WORDS = {"author": "author", "license": "license", "version": "versionString", "description": "shortDescription"}
+IOS18 = 9
+"""Specification version that came with iOS18."""
+
 _COLOUR_SPACES = {"GRAYSCALE": 10, "RGB": 20, "BGR": 30}
 _CLASSES_SUFFIX = "_probs"
 """What coremltools adds to the label's name for that of the probabilities."""
@@ -49,6 +52,7 @@ class Presentation:
         names: input or output of the graph → the name that it is given.
         pictures: input of the graph → the pictures that it takes.
         classifier: in the graph's names.
+        states: input of the graph → the output that becomes its value in the next run.
         reserved: what coremltools calls a classifier's label and probabilities.
 
     Raises:
@@ -62,6 +66,7 @@ class Presentation:
         outputs = {spec.name: spec for spec in map(spec_of, graph.outputs)}
         self.names = _names(options.names, [*inputs, *outputs])
         self.pictures = {name: _picture(name, wanted, inputs) for name, wanted in options.images.items()}
+        self.states = _states(options, inputs, outputs)
         self.classifier = self._classifier(options, outputs)
         self.reserved = _own_names(self.classifier.label) if self.classifier is not None else ()
 
@@ -149,6 +154,30 @@ def _names(wanted: Mapping[str, str], known: list[str]) -> dict[str, str]:
     if twice:
         raise OptionError(f"names: two inputs or outputs would be called {twice[0]!r}.")
     return dict(wanted)
+
+
+def _states(
+    options: CoreMLOptions, inputs: Mapping[str, TensorSpec], outputs: Mapping[str, TensorSpec]
+) -> dict[str, str]:
+    """Inputs and outputs that can be one state: of one shape and a floating-point dtype."""
+    if options.states and options.specification < IOS18:
+        raise OptionError(f"states: Core ML has them from iOS18 on; the target is {options.target}.")
+    for name, output in options.states.items():
+        if name not in inputs or output not in outputs:
+            raise OptionError(
+                f"states: {name!r}: {output!r} is not an input ({', '.join(inputs)}) and an output "
+                f"({', '.join(outputs)}) of the model."
+            )
+        before, after = inputs[name], outputs[output]
+        if not before.is_static or before.shape != after.shape or not before.shape:
+            raise OptionError(f"states: {before} and {after} are not of one fixed shape, of rank 1 or more.")
+        if not before.dtype.startswith("float") or not after.dtype.startswith("float"):
+            raise OptionError(f"states: {before} and {after}: Core ML keeps states in float16, not in integers.")
+        if name in options.images or options.probabilities == output:
+            raise OptionError(f"states: {name!r} and {output!r} cannot be a picture or probabilities as well.")
+    if len(set(options.states.values())) < len(options.states) or len(options.states) == len(outputs):
+        raise OptionError("states: an output belongs to one state, and at least one has to be left.")
+    return dict(options.states)
 
 
 def _picture(name: str, wanted: ImageInput, inputs: Mapping[str, TensorSpec]) -> Picture:

@@ -10,9 +10,10 @@ import onnx_ir as ir
 
 from workbench.document import Layer, TensorSpec
 from workbench.errors import ModelError
+from workbench.formats.coreml.features import Key
 from workbench.formats.coreml.interface import Feature, Interface
 from workbench.formats.coreml.package import Package
-from workbench.formats.coreml.program import Program, block_outputs, unused
+from workbench.formats.coreml.program import Program, block_outputs, layer_name, unused
 from workbench.formats.coreml.values import Constant
 
 
@@ -22,12 +23,17 @@ class ProgramForm:
     A state is an input with its value before the run, and an output, behind the others, with its value after it.
     """
 
+    keys: Mapping[str, tuple[Key, ...]] = {}  # a program takes no dictionaries
+    defaults: Mapping[str, float] = {}
+
     def __init__(self, message: Any, package: Package, interface: Interface, widen: bool = False) -> None:
         self._message = message.mlProgram
         self.program = Program(message.mlProgram, package, interface.function, widen)
-        self._layers = self.program.layers()
         self._specs = block_outputs(self.program)
         declared = {spec.name: spec for spec in self.program.inputs}
+        made = {named.name for operation in self.program.block.operations for named in operation.outputs}
+        self._hub_names = {name: unused(f"{name}_out", {*self._specs}) for name in declared if name in made}
+        self._layers = tuple(map(self._layer, self.program.layers()))
         self.inputs = tuple(
             self._input(name, declared) for name in (*(feature.name for feature in interface.inputs), *interface.states)
         )
@@ -37,6 +43,7 @@ class ProgramForm:
         self._results = tuple(
             self._output(feature, classified[0]) for feature in interface.outputs if feature.name not in label_names
         )
+        self.own_names: Mapping[str, str] = {other: name for name, other in self._hub_names.items()}
         taken = {*self._specs, *(spec.name for spec in self._results)}
         self.states: Mapping[str, str] = {name: unused(f"{name}_out", taken) for name in interface.states}
         self.outputs: tuple[TensorSpec, ...] = (
@@ -52,7 +59,7 @@ class ProgramForm:
         """Lower the function."""
         from workbench.formats.coreml.to_onnx import lower_program
 
-        return lower_program(self.program, name, self.inputs, self._results, self.states)
+        return lower_program(self.program, name, self.inputs, self._results, self.states, self._hub_names)
 
     def weights(self) -> Mapping[str, Constant]:
         """Every constant that operations work with, by its name in the program."""
@@ -77,6 +84,13 @@ class ProgramForm:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
+    def _layer(self, layer: Layer) -> Layer:
+        """The layer with the hub's names of tensors: another where one that is made has the name of an input."""
+        if not self._hub_names:
+            return layer
+        outputs = (replace(spec, name=self._hub_names.get(spec.name, spec.name)) for spec in layer.outputs)
+        return replace(layer, outputs=tuple(outputs))
+
     def _input(self, name: str, declared: dict[str, TensorSpec]) -> TensorSpec:
         if name not in declared:
             raise ModelError(f"{self.program.package.label}: the program has no input {name!r}.")
@@ -90,21 +104,29 @@ class ProgramForm:
         spec = self._specs.get(probabilities if feature.kind == "dictionary" and probabilities else feature.name)
         if spec is None:
             raise ModelError(f"{self.program.package.label}: nothing in the program makes the output {feature.name!r}.")
-        return TensorSpec(feature.name, spec.dtype, spec.shape)
+        return TensorSpec(self._hub_names.get(feature.name, feature.name), spec.dtype, spec.shape)
 
     def _classify(self) -> tuple[str, tuple[Any, ...]]:
         """The tensor of a classifier's probabilities, and its labels."""
         for operation in self.program.block.operations:
             if operation.type == "classify":
                 arguments = self.program.arguments(operation)
-                names = {
-                    named.outputs[0].name: named for named in self.program.block.operations if named.type == "const"
-                }
-                probabilities, classes = arguments["probabilities"][0], arguments["classes"][0]
-                if isinstance(classes, str):
-                    classes = self.program.constant(names[classes])
-                return str(probabilities), tuple(classes.array().reshape(-1).tolist())
+                probabilities, classes = (arguments.get(name) for name in ("probabilities", "classes"))
+                if not probabilities or not isinstance(probabilities[0], str) or not classes:
+                    raise ModelError(
+                        f"{self.program.package.label}: classify {layer_name(operation)!r} lacks its probabilities or "
+                        "its classes."
+                    )
+                return probabilities[0], self._classes(classes[0])
         return "", ()
+
+    def _classes(self, given: str | Constant) -> tuple[Any, ...]:
+        if isinstance(given, Constant):
+            return tuple(given.array().reshape(-1).tolist())
+        for operation in self.program.block.operations:
+            if operation.type == "const" and operation.outputs and operation.outputs[0].name == given:
+                return self._classes(self.program.constant(operation))
+        raise ModelError(f"{self.program.package.label}: the classes {given!r} are no constant of the program.")
 
 
 def _values(block: Any) -> Iterator[Any]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from workbench.document import Classifier, Document, Layer, Provenance, TensorLink, TensorSpec
+from workbench.document import Classifier, Document, Provenance, TensorLink, TensorSpec
 from workbench.errors import ExecutionError, ModelError, OptionError, SaveError
 from workbench.formats.coreml import toolkit
+from workbench.formats.coreml.features import fed
+from workbench.formats.coreml.forms import form_of
 from workbench.formats.coreml.image import is_picture, tensor_of
 from workbench.formats.coreml.interface import Interface, interface_of
 from workbench.formats.coreml.package import Package, open_package, write_package
@@ -19,29 +21,7 @@ from workbench.formats.coreml.package import Package, open_package, write_packag
 PROVENANCE = "workbench.provenance"
 """The key of our provenance record in the description's user-defined metadata."""
 
-_WEIGHTS = "@model_path/weights/weight.bin"
-_NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
-
-
-class Form(Protocol):
-    """What the kinds of Core ML model (ML program, neural network) have in common."""
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    labels: tuple[Any, ...]
-    states: Mapping[str, str]
-
-    def layers(self) -> tuple[Layer, ...]:
-        """The layers as the model states them."""
-
-    def hub(self, name: str) -> ir.Model:
-        """Lower the model."""
-
-    def weight_files(self) -> set[str]:
-        """The files that the model refers to."""
-
-    def precision_note(self) -> str:
-        """What is special about the model's arithmetic."""
+_WEIGHTS = "@model_path/weights/"
 
 
 class CoreMLDocument(Document):
@@ -70,12 +50,13 @@ class CoreMLDocument(Document):
             **({"function": function} if function else {}),
             **({"precision": "fp32"} if widened else {}),
         }
-        self._form = _form(message, package, self.interface, widened)
+        self._form = form_of(message, package, self.interface, widened)
         self.inputs = self._form.inputs
         self.outputs = self._form.outputs
         self.classifier = self._classifier()
         self.metadata = {key: text for key, text in self.interface.metadata.items() if key != PROVENANCE}
         self.states = self._form.states
+        self.own_names = self._form.own_names
         self.layers = self._form.layers()
         self.default_shapes: Mapping[str, tuple[int, ...]] = {
             feature.name: feature.shape for feature in self.interface.inputs if feature.shape is not None
@@ -98,13 +79,11 @@ class CoreMLDocument(Document):
         """
         if self.widened:
             raise SaveError(f"{self.name}: calculated in float32, stored in float16; load it without precision='fp32'.")
-        files = self._form.weight_files()
-        if files - {_WEIGHTS}:
-            raise SaveError(
-                f"{self.name}: weights in {sorted(files - {_WEIGHTS})} cannot be copied into a new package."
-            )
-        weights = self._package.blob(_WEIGHTS) if files else None
-        write_package(path, self._package.spec, weights)
+        files = {file: file.removeprefix(_WEIGHTS) for file in self._form.weight_files()}
+        elsewhere = sorted(file for file, name in files.items() if not file.startswith(_WEIGHTS) or "/" in name)
+        if elsewhere:
+            raise SaveError(f"{self.name}: weights in {elsewhere} cannot be copied into a new package.")
+        write_package(path, self._package.spec, {name: self._package.blob(file) for file, name in files.items()})
 
     def _classifier(self) -> Classifier | None:
         labels, probabilities = self._form.labels, self.interface.probabilities_name
@@ -118,7 +97,7 @@ class CoreMLDocument(Document):
 
     def _relation(self, message: Any) -> Provenance:
         """Everything here stands for what the model as it is stored has under the same name."""
-        stored = _form(message, self._package, self.interface, widened=False)
+        stored = form_of(message, self._package, self.interface, widened=False)
         tensors = [spec.name for spec in (*self.inputs, *(spec for layer in self.layers for spec in layer.outputs))]
         return Provenance(
             source_format=self.format,
@@ -130,21 +109,26 @@ class CoreMLDocument(Document):
         )
 
     def receive(self, name: str, value: Any) -> Any:
-        """A PIL image becomes the tensor of an image input."""
-        if not is_picture(value) or name not in self._features:
+        """A PIL image becomes the tensor of an image input, a dictionary a vector; numbers and texts become arrays."""
+        if name not in self._features:
             return value
+        if not is_picture(value):
+            return fed(value, self._features[name], self._form.keys.get(name))
         dtype = next(spec.dtype for spec in self.inputs if spec.name == name)
         return tensor_of(value, self._features[name], dtype)
 
     def default_feed(self, spec: TensorSpec) -> Any:
-        """Zeros for a state, its default value for an optional array; ``None`` for everything else."""
+        """Zeros for a state, its default value for what is optional; ``None`` for everything else."""
         if spec.name in self.states:
             return np.zeros(_static(spec), spec.dtype)
         feature = self._features.get(spec.name)
-        if feature is None or not feature.optional or feature.default is None:
+        if feature is None or not feature.optional:
+            return None
+        default = self._form.defaults.get(spec.name, feature.default)
+        if default is None:
             return None
         shape = self.default_shapes.get(spec.name)
-        return np.full(_static(spec) if shape is None else shape, feature.default, spec.dtype)
+        return np.full(_static(spec) if shape is None else shape, default, spec.dtype)
 
     def check_feed(self, name: str, shape: Sequence[int]) -> None:
         """Check a shape against the shapes or ranges of sizes that the description allows."""
@@ -176,7 +160,7 @@ def read(source: Path | object, *, function: str = "", precision: str = "stored"
         precision: ``"fp32"`` takes float16 tensors of a program for float32; ``"stored"`` calculates as it is stored.
 
     Raises:
-        ModelError: it is damaged, unsafe, or no neural network.
+        ModelError: it is damaged or unsafe.
         OptionError: it has no such function, or the precision is another word.
     """
     if precision not in ("stored", "fp32"):
@@ -212,16 +196,3 @@ def _parse(package: Package) -> Any:
     if not message.WhichOneof("Type"):
         raise ModelError(f"{package.label}: the Core ML model is empty: it says of no type what it is.")
     return message
-
-
-def _form(message: Any, package: Package, interface: Interface, widened: bool) -> Form:
-    kind = message.WhichOneof("Type")
-    if kind == "mlProgram":
-        from workbench.formats.coreml.program_form import ProgramForm
-
-        return ProgramForm(message, package, interface, widened)
-    if kind in _NETWORKS:
-        from workbench.formats.coreml.neuralnetwork import NetworkForm
-
-        return NetworkForm(message, package, interface)
-    raise ModelError(f"{package.label}: a Core ML model of type {kind} is no neural network and cannot be read.")

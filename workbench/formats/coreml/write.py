@@ -6,6 +6,7 @@ import difflib
 import shutil
 import tempfile
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from workbench.hub.replay import every_node
 from workbench.lowering import Outcome, approximations
 from workbench.plan import Verdict
 
+_STATE = "a state is kept in float16: relative 2⁻¹¹"
 _FLOAT16 = "computed in float16: relative 2⁻¹¹ for each operation, infinite beyond ±65504"
 
 
@@ -49,11 +51,17 @@ def draft(hub: Specialized, source: Source, options: CoreMLOptions, progress: Pr
             presentation.names,
             presentation.pictures,
             presentation.reserved,
+            presentation.states,
         )
         with target.function:
             target.adopt_inputs()
             outcomes = lower_graph(hub.model.graph, TABLE, target, progress)
             target.finish_outputs()
+    if presentation.states:
+        outcomes = [
+            _noted(outcome, _STATE) if _keeps(node, presentation.states) else outcome
+            for outcome, node in zip(outcomes, hub.model.graph, strict=True)
+        ]
     if options.precision != "fp32":
         outcomes = [_rounded(outcome, node, options) for outcome, node in zip(outcomes, hub.model.graph, strict=True)]
     if options.compress:
@@ -72,6 +80,12 @@ def _rounded(outcome: Outcome, node: ir.Node, options: CoreMLOptions) -> Outcome
     if outcome.verdict is Verdict.REFUSED or not rounded or not set(outcome.layers).isdisjoint(options.keep_fp32):
         return outcome
     return _noted(outcome, _FLOAT16)
+
+
+def _keeps(node: ir.Node, states: Mapping[str, str]) -> bool:
+    """Whether the node makes what a state keeps, or reads what it has kept."""
+    makes = any(value.name in states.values() for value in node.outputs)
+    return makes or any(value is not None and value.name in states for value in node.inputs)
 
 
 def _noted(outcome: Outcome, note: str) -> Outcome:

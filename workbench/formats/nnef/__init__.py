@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from workbench.document import Document, Progress
 from workbench.errors import ModelError, OptionError
 from workbench.formats.base import Draft, Format, Options, Source
-from workbench.hub import Specialized, foresee
+from workbench.hub import Control, Specialized, foresee
 from workbench.lowering import Outcome, Table
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class NnefFormat(Format):
     suffixes: ClassVar[tuple[str, ...]] = (".nnef", ".nnef.tgz", ".tgz", ".tar.gz", ".tar", ".zip")
     options: ClassVar[type[Options]] = NnefOptions
     static_shapes: ClassVar[bool] = True
+    control: ClassVar[Control | None] = Control(unrolled=20_000, longest=20_000, kept=False)
 
     def claims(self, path: Path) -> bool:
         from workbench.formats.nnef.read import looks_like_nnef

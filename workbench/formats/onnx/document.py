@@ -16,7 +16,7 @@ from workbench.document import Classifier, Document, Layer, Provenance, TensorSp
 from workbench.errors import ExecutionError, ModelError, SaveError
 from workbench.hub import IR_VERSION, OPSET, schema_of, spec_of, stamp, subgraphs
 from workbench.hub.follow import Follower
-from workbench.hub.upgrade import upgrade
+from workbench.hub.upgrade import define_newer, type_bodies, upgrade
 
 PROVENANCE = "workbench.provenance"
 """Key of the record in the model's ``metadata_props``."""
@@ -102,6 +102,10 @@ class OnnxDocument(Document):
             if value.name in graph.initializers:  # a default value; the interface does not offer to override it
                 graph.inputs.remove(value)
         _inline(model, self.name)
+        if define_newer(model):
+            _inline(model, self.name)
+            _infer(graph, self.opset)  # the upgrade asks for element types
+            type_bodies(graph)
         upgrade(model, OPSET)
         graph.opset_imports[""] = OPSET
         model.ir_version = IR_VERSION

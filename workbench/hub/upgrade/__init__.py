@@ -13,6 +13,7 @@ from workbench.hub.upgrade import (
     shapes,
     signal,
 )
+from workbench.hub.upgrade.definitions import define_newer, type_bodies
 from workbench.hub.upgrade.engine import upgrade
 
 FAMILIES = (
@@ -30,4 +31,4 @@ FAMILIES = (
 )
 """The modules whose import registers the steps."""
 
-__all__ = ["FAMILIES", "upgrade"]
+__all__ = ["FAMILIES", "define_newer", "type_bodies", "upgrade"]

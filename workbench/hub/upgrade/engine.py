@@ -9,7 +9,7 @@ import onnx_ir as ir
 from workbench.errors import ModelError
 from workbench.hub.opset import IR_VERSION, OPSET, schema_of
 from workbench.hub.upgrade.newer import accept_newer
-from workbench.hub.upgrade.registry import RETIRED_IN, find_retired, find_step, is_superset, versions
+from workbench.hub.upgrade.registry import RETIRED_IN, find_newer, find_retired, find_step, is_superset, versions
 from workbench.hub.upgrade.site import Names, Site
 from workbench.lowering import Refused
 
@@ -87,7 +87,10 @@ def _upgrade_node(node: ir.Node, names: Names, opset: int, to: int) -> None:
     if schema is None:
         _rewrite_retired(node, graph, names, opset)
     elif opset > to:
-        accept_newer(node, schema, to)
+        rewrite = find_newer(node.op_type)
+        if rewrite is not None:
+            rewrite(Site(node, graph, names, schema.since_version))
+        accept_newer(node, schema_of(node.op_type, opset=opset) or schema, to)
     else:
         site = Site(node, graph, names, schema.since_version)
         _climb(site, to)

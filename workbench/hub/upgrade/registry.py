@@ -16,6 +16,7 @@ RETIRED_IN = 10
 
 _steps: dict[tuple[str, int], Step] = {}
 _retired: dict[str, Step] = {}
+_newer: dict[str, Step] = {}
 
 
 def step(*operators: str, to: int) -> Callable[[Step], Step]:
@@ -46,6 +47,27 @@ def retired(*operators: str) -> Callable[[Step], Step]:
         return function
 
     return register
+
+
+def newer(*operators: str) -> Callable[[Step], Step]:
+    """Register a function that says what is new of an operator above the hub's opset in operators that the hub has.
+
+    It may leave a node as it is: the node is then taken as any other of those opsets is, or refused.
+    """
+
+    def register(function: Step) -> Step:
+        for operator in operators:
+            if operator in _newer:
+                raise WorkbenchError(f"The newer operator {operator} is registered twice.")
+            _newer[operator] = function
+        return function
+
+    return register
+
+
+def find_newer(operator: str) -> Step | None:
+    """The rewriting of an operator above the hub's opset; ``None`` if there is none."""
+    return _newer.get(operator)
 
 
 def find_step(operator: str, to: int) -> Step | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from workbench.formats.coreml.from_onnx.carrier import Array
 from workbench.formats.coreml.from_onnx.narrow import refuse_narrow, wrapped
 from workbench.formats.coreml.from_onnx.table import lowers
 from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
@@ -20,6 +21,8 @@ _COMPARISONS = {
     "Greater": "greater",
     "GreaterOrEqual": "greater_equal",
 }
+_MOST_POWER = 64
+"""Power of integers up to which it is written out as products."""
 _LOGIC = {"And": "logical_and", "Or": "logical_or", "Xor": "logical_xor"}
 
 
@@ -67,23 +70,30 @@ def pow_15(node: HubNode, t: ProgramTarget) -> Any:
     y = t.var(exponent)
     if t.is_float(x):
         return t.op("pow", x=x, y=t.cast(y, t.kind(x)))
-    if t.is_float(y):
-        raise Refused("an integer to the power of a float is rounded by rules that Core ML does not have")
     constant = node.constant(1)
-    if constant is None or (constant < 0).any() or constant.max(initial=0) > 4 or constant.size != 1:
+    if constant is None or (constant != np.floor(constant)).any():
         raise Refused(
-            "only a constant power of 0 to 4 of integers is exact in Core ML", "cast to float32 in the source model"
+            "integers to a power that is computed, or a fraction, round by rules that Core ML does not have",
+            "cast to float32 in the source model",
         )
-    return _integer_power(x, int(constant.item()), node, t)
+    if (constant < 0).any() or constant.max(initial=0) > _MOST_POWER:
+        raise Refused(f"integers to powers of 0 to {_MOST_POWER} are exact in Core ML, not to others")
+    return _integer_power(x, constant.astype(np.int64), node.shape(node.outputs[0]), t)
 
 
-def _integer_power(x: Var, exponent: int, node: HubNode, t: ProgramTarget) -> Var:
-    if exponent == 0:
-        return t.const(np.ones(node.shape(node.outputs[0]), dtype=np.int32), "one")
-    result = x
-    for _ in range(exponent - 1):
-        result = t.op("mul", x=result, y=x)
-    return t.op("identity", x=t.reshape(result, node.shape(node.outputs[0]))) if exponent == 1 else result
+def _integer_power(x: Var, exponents: Array, shape: tuple[int, ...], t: ProgramTarget) -> Var:
+    """By squares: for each binary digit of the exponents a factor, or 1 where the exponent does not have the digit."""
+    square, result = x, t.const(np.ones(shape, np.int32), "one")
+    for digit in range(int(exponents.max(initial=0)).bit_length()):
+        if digit:
+            square = t.op("mul", x=square, y=square)
+        present = (exponents >> digit) & 1 == 1
+        factor = square
+        if not present.all():
+            chosen, whole = t.const(present, "digit"), np.broadcast_shapes(tuple(square.shape), exponents.shape)
+            factor = t.select(chosen, square, np.int32(1), whole)
+        result = t.op("mul", x=result, y=factor)
+    return result
 
 
 @lowers("Max", "Min", since=13)

@@ -32,10 +32,19 @@ _CARRIERS = {
     "int8": "int32",
     "uint8": "int32",
     "uint16": "int32",
+    "uint32": "int32",
+    "uint64": "int32",
+    "int4": "int32",
+    "uint4": "int32",
+    "int2": "int32",
+    "uint2": "int32",
     "bool": "bool",
 }
 
-NARROW = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "uint16": (0, 65535)}
+NARROW = {
+    **{"int2": (-2, 1), "uint2": (0, 3), "int4": (-8, 7), "uint4": (0, 15)},
+    **{"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "uint16": (0, 65535)},
+}
 """Integers that arithmetic would wrap around at a width below 32 bits."""
 
 _NUMPY = {"fp32": np.float32, "fp16": np.float16, "int32": np.int32, "bool": np.bool_}
@@ -71,6 +80,8 @@ def carried(array: Array, what: str) -> Array:
         Refused: an integer lies beyond int32.
     """
     kind = numpy_carrier(array.dtype.name)
+    if array.dtype.name in NARROW:
+        return np.asarray(array.astype(kind, copy=False), order="C")
     if kind is np.int32 and array.size and (array.min() < _INT32.min or array.max() > _INT32.max):
         raise Refused(
             f"{what} holds {int(array.max())}, beyond the 32 bits of Core ML's integers"

@@ -16,9 +16,9 @@ from workbench.lowering import Refused
 @lowers("BatchNormalization", since=15)
 def batchnormalization_15(node: HubNode, t: ProgramTarget) -> Any:
     """MIL's ``batch_norm`` has ranks 3 to 5 and constant parameters; else the same as arithmetic."""
-    node.ignore("momentum")  # of training
     if node.attr_int("training_mode"):
-        raise Refused("the node computes statistics as in training", "export the model for inference")
+        return _trained(node, t)
+    node.ignore("momentum")  # of training
     x, epsilon = t.var(node.value(0)), node.attr_float("epsilon")
     constants = [node.constant(index) for index in range(1, 5)]
     if 3 <= len(x.shape) <= 5 and all(array is not None for array in constants):
@@ -33,6 +33,24 @@ def batchnormalization_15(node: HubNode, t: ProgramTarget) -> Any:
     deviation = t.op("sqrt", x=t.op("add", x=variance, y=t.scalar(epsilon, x)))
     scaled = t.op("mul", x=t.op("real_div", x=t.op("sub", x=x, y=mean), y=deviation), y=gamma)
     return t.op("add", x=scaled, y=beta)
+
+
+def _trained(node: HubNode, t: ProgramTarget) -> list[Var]:
+    """Normalised by the batch's own statistics; with the running ones, moved towards these by 1 − momentum."""
+    x, momentum = t.var(node.value(0)), node.attr_float("momentum")
+    axes, along = [axis for axis in range(len(x.shape)) if axis != 1], (-1,) + (1,) * max(len(x.shape) - 2, 0)
+    mean = t.op("reduce_mean", x=x, axes=axes, keep_dims=True)
+    centred = t.op("sub", x=x, y=mean)
+    variance = t.op("reduce_mean", x=t.op("mul", x=centred, y=centred), axes=axes, keep_dims=True)
+    deviation = t.op("sqrt", x=t.op("add", x=variance, y=t.scalar(node.attr_float("epsilon"), x)))
+    gamma, beta = (_along(t, t.cast(t.var(node.value(index)), t.kind(x)), along) for index in (1, 2))
+    results = [t.op("add", x=t.op("mul", x=t.op("real_div", x=centred, y=deviation), y=gamma), y=beta)]
+    for index, own in ((3, mean), (4, variance)):
+        running = t.var(node.value(index))
+        new = t.cast(t.reshape(own, running.shape), t.kind(running))
+        kept = t.op("mul", x=running, y=t.scalar(momentum, running))
+        results.append(t.op("add", x=kept, y=t.op("mul", x=new, y=t.scalar(1 - momentum, running))))
+    return results[: len(node.outputs)]
 
 
 def _along(t: ProgramTarget, var: Var, shape: Sequence[int]) -> Var:

@@ -8,7 +8,6 @@ counts padding as a correction by constant factors.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from dataclasses import replace
 from typing import Any
@@ -23,7 +22,7 @@ from workbench.hub import HubNode
 from workbench.lowering import Refused
 
 _MOST_TAPS = 128
-"""Positions in a dilated window up to which the pool is composed of slices."""
+"""Positions in a window up to which a pool that MIL does not have is composed of slices."""
 
 
 def _pool_windows(node: HubNode) -> tuple[Windows, Windows]:
@@ -47,11 +46,11 @@ def _pool_windows(node: HubNode) -> tuple[Windows, Windows]:
 
 @lowers("MaxPool", since=22)
 def maxpool_22(node: HubNode, t: ProgramTarget) -> Any:
-    node.ignore("storage_order")  # it speaks of the indices
-    if len(node.outputs) > 1 and node.outputs[1].name:
-        raise Refused("Core ML's pools give no indices", "leave the output 'Indices' out of the source model")
     _, windows = _pool_windows(node)
     x = t.var(node.value(0))
+    if len(node.outputs) > 1 and node.outputs[1].name:
+        return _max_with_indices(x, windows, bool(node.attr_int("storage_order")), t)
+    node.ignore("storage_order")  # it speaks of the indices
     if not t.is_float(x):
         if node.dtype(node.value(0)) not in ("int8", "uint8"):
             raise Refused("Core ML pools floats only", "cast to float32 in the source model")
@@ -65,6 +64,35 @@ def _max(x: Var, windows: Windows, t: ProgramTarget) -> Var:
     return _native("max_pool", x, windows, t)
 
 
+def _max_with_indices(x: Var, windows: Windows, by_columns: bool, t: ProgramTarget) -> list[Var]:
+    """Position by position: where the element is greater than all before, it is taken and so is its index.
+
+    An index counts the elements of the whole tensor; by columns, those of an image stand in that order in it.
+    """
+    kind = t.kind(x)
+    values = x if t.is_float(x) else t.cast(x, "fp32")
+    shape, spatial = tuple(x.shape), x.shape[2:]
+    inside = np.arange(math.prod(spatial)).reshape(spatial[::-1] if by_columns else spatial)
+    inside = inside.transpose() if by_columns else inside
+    planes = np.arange(shape[0] * shape[1]).reshape(*shape[:2], *(1 for _ in spatial)) * math.prod(spatial)
+    padded = np.pad(planes + inside, [(0, 0), (0, 0), *windows.pads], constant_values=-1)
+    numbers = [padded[tuple(map(_slice, picks))] for picks in windows.taps(padded.shape)]
+    taps = _taps(values, windows, -np.inf, t)
+    best, found = taps[0], t.const(numbers[0], "indices")
+    for tap, number in zip(taps[1:], numbers[1:], strict=True):
+        better = t.op("greater", x=tap, y=best)
+        if windows.padded:  # padding is never taken, and the first element after it always
+            better = t.op("logical_or", x=better, y=t.op("less", x=found, y=np.int32(0)))
+            better = t.op("logical_and", x=better, y=t.const(number >= 0, "inside"))
+        found = t.op("select", cond=better, a=t.const(number, "indices"), b=found)
+        best = t.op("maximum", x=best, y=tap)
+    return [t.cast(best, kind), found]
+
+
+def _slice(pick: range) -> slice:
+    return slice(pick.start, pick.stop, pick.step)
+
+
 def _native(operator: str, x: Var, windows: Windows, t: ProgramTarget, **extra: Any) -> Var:
     return t.op(
         operator, x=x, kernel_sizes=list(windows.kernel), strides=list(windows.strides), pad_type="custom",
@@ -76,24 +104,11 @@ def _taps(x: Var, windows: Windows, outside: float, t: ProgramTarget) -> list[Va
     """For each position in the window, the elements that stand there: strided slices of the padded data."""
     count = math.prod(windows.kernel)
     if count > _MOST_TAPS:
-        raise Refused(f"a dilated window of {count} positions; composed are at most {_MOST_TAPS}")
+        raise Refused(f"a window of {count} positions that is composed of slices; those are at most {_MOST_TAPS}")
     around = np.asarray([(0, 0), (0, 0), *windows.pads], np.int32).reshape(-1)
     if windows.padded:
         x = t.op("pad", x=x, pad=around, mode="constant", constant_val=t.scalar(outside, x))
-    sizes = [
-        (size - (width - 1) * spread - 1) // step + 1
-        for size, width, step, spread in zip(
-            x.shape[2:], windows.kernel, windows.strides, windows.dilations, strict=True
-        )
-    ]
-    taps = []
-    for position in itertools.product(*(range(width) for width in windows.kernel)):
-        picks = [range(size) for size in x.shape[:2]]
-        for place, size, step, spread in zip(position, sizes, windows.strides, windows.dilations, strict=True):
-            start = place * spread
-            picks.append(range(start, start + (size - 1) * step + 1, step))
-        taps.append(sliced(t, x, picks))
-    return taps
+    return [sliced(t, x, picks) for picks in windows.taps(tuple(x.shape))]
 
 
 @lowers("AveragePool", since=22)

@@ -1,12 +1,14 @@
-"""Quantisation as the arithmetic that defines it: integers of 8 bits are carried by int32."""
+"""Quantisation as the arithmetic that defines it: the integers are carried by int32."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from workbench.formats.coreml.from_onnx.carrier import NARROW
+from workbench.formats.coreml.from_onnx.shape import sliced
 from workbench.formats.coreml.from_onnx.table import lowers
 from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
 from workbench.hub import HubNode
@@ -17,10 +19,9 @@ from workbench.lowering import Refused
 def dequantizelinear_25(node: HubNode, t: ProgramTarget) -> Any:
     """(x − zero point) · scale"""
     node.ignore("output_dtype")  # it is the output's
-    x, scale = t.var(node.value(0)), t.var(node.value(1))
-    along = _along(node)
-    whole = x if node.input(2) is None else t.op("sub", x=x, y=t.reshape(t.var(node.value(2)), along))
-    return t.op("mul", x=t.cast(whole, t.kind(scale)), y=t.reshape(scale, along))
+    x, scale = t.var(node.value(0)), _spread(node, t, 1)
+    whole = x if node.input(2) is None else t.op("sub", x=x, y=_spread(node, t, 2))
+    return t.op("mul", x=t.cast(whole, t.kind(scale)), y=scale)
 
 
 @lowers("QuantizeLinear", since=25)
@@ -30,22 +31,32 @@ def quantizelinear_25(node: HubNode, t: ProgramTarget) -> Any:
     result = node.dtype(node.outputs[0])
     if result not in NARROW:
         raise Refused(f"quantisation to {result}")
-    x, along = t.var(node.value(0)), _along(node)
-    steps = t.op("round", x=t.op("real_div", x=x, y=t.reshape(t.cast(t.var(node.value(1)), t.kind(x)), along)))
+    x = t.cast(t.var(node.value(0)), "fp32") if node.dtype(node.value(0)) == "int32" else t.var(node.value(0))
+    steps = t.op("round", x=t.op("real_div", x=x, y=t.cast(_spread(node, t, 1), t.kind(x))))
     low, high = NARROW[result]
     if node.input(2) is not None:
-        zero: Var = t.cast(t.reshape(t.var(node.value(2)), along), t.kind(x))
+        zero = t.cast(_spread(node, t, 2), t.kind(x))
         steps = t.op("add", x=steps, y=zero)
     kept = t.op("clip", x=steps, alpha=t.scalar(low, x), beta=t.scalar(high, x))
     return t.cast(kept, "int32")
 
 
-def _along(node: HubNode) -> tuple[int, ...]:
-    """The shape in which scale and zero point broadcast against the data."""
-    if node.attr_int("block_size"):
-        raise Refused("scales of blocks are not implemented", "use a scale for each channel or tensor")
-    scale, rank = node.shape(node.value(1)), node.rank(node.value(0))
-    axis = node.axis()
-    if int(np.prod(scale)) == 1:
-        return (1,) * rank if rank else ()
-    return tuple(scale[0] if place == axis else 1 for place in range(rank))
+def _spread(node: HubNode, t: ProgramTarget, index: int) -> Var:
+    """Scale or zero point in a shape that broadcasts against the data: one number, one an axis, or one a block."""
+    value, data = node.value(index), node.shape(node.value(0))
+    own, axis, block = node.shape(value), node.axis(), node.attr_int("block_size")
+    if int(np.prod(own)) == 1:
+        return t.reshape(t.var(value), (1,) * len(data) if data else ())
+    if len(own) == 1 and not block:
+        return t.reshape(t.var(value), [own[0] if place == axis else 1 for place in range(len(data))])
+    if not block:
+        raise Refused(f"scales of shape {list(own)} without the size of their blocks")
+    constant = node.constant(index)
+    if constant is not None:
+        repeated = np.repeat(constant, block, axis=axis)
+        return t.const(repeated.take(range(data[axis]), axis=axis), value.name or "scales")
+    before, after = math.prod(own[:axis]), math.prod(own[axis + 1 :])
+    blocks = t.op("tile", x=t.reshape(t.var(value), (before * own[axis], 1, after)), reps=[1, block, 1])
+    whole = t.reshape(blocks, (before, own[axis] * block, after))
+    kept = sliced(t, whole, [range(before), range(data[axis]), range(after)])
+    return t.reshape(kept, data)

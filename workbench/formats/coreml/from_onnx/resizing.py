@@ -6,6 +6,8 @@ Linear and cubic interpolation of an axis is a product with a constant matrix: e
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -36,32 +38,83 @@ class Sampling:
     positions: Array
     scale: float
 
+    @property
+    def outside(self) -> Array:
+        """Which of the positions lie beyond the data."""
+        return np.asarray((self.positions < 0) | (self.positions > self.size - 1))
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything but the data themselves comes out."""
+        return len(self.positions) != self.size or bool((self.positions != np.arange(self.size)).any())
+
 
 @lowers("Resize", since=19)
 def resize_19(node: HubNode, t: ProgramTarget) -> Any:
     mode = node.attr_string("mode") or "nearest"
-    transformation = node.attr_string("coordinate_transformation_mode") or "half_pixel"
     rounding = node.attr_string("nearest_mode") or "round_prefer_floor"
-    node.ignore("keep_aspect_ratio_policy")  # its outcome is the inferred shape
-    if transformation == "tf_crop_and_resize":
-        raise Refused("the coordinates of tf_crop_and_resize reach beyond the data", "resize and crop in two nodes")
-    if node.attr_int("antialias"):
-        raise Refused("antialiasing is not implemented", "leave 'antialias' out in the source model")
-    x = t.var(node.value(0))
-    taps = _taps(node, mode)
-    axes = [
-        axis for axis, (old, new) in enumerate(zip(x.shape, node.shape(node.outputs[0]), strict=True)) if old != new
-    ]
-    node.ignore("axes", "extrapolation_value")  # which axes change is in the inferred shape; nothing lies outside
-    scales = _scales(node, len(x.shape))
+    node.ignore("keep_aspect_ratio_policy", "axes")  # their outcome is the inferred shape
+    x, outside = t.var(node.value(0)), node.attr_float("extrapolation_value")
+    taps, samplings = _taps(node, mode), _samplings(node)
     result = x
-    for axis in axes:
-        sampling = _sampling(x.shape[axis], node.shape(node.outputs[0])[axis], scales[axis], transformation)
+    for axis, sampling in enumerate(samplings):
+        if not sampling.changes:
+            continue
         if mode == "nearest":
             result = _nearest(t, result, axis, sampling, _ROUNDINGS[rounding])
         else:
             result = _interpolated(t, result, axis, taps(sampling))
+    if node.attr_string("coordinate_transformation_mode") == "tf_crop_and_resize":
+        result = _extrapolated(t, result, samplings, outside)
     return t.op("identity", x=x) if result is x else result
+
+
+def _samplings(node: HubNode) -> list[Sampling]:
+    """For each axis how it is sampled; one that keeps its size is not, unless it is cropped or has a scale."""
+    shape, wanted = node.shape(node.value(0)), node.shape(node.outputs[0])
+    transformation = node.attr_string("coordinate_transformation_mode") or "half_pixel"
+    scales = _scales(node, len(shape))
+    if transformation == "tf_crop_and_resize":
+        return [_cropping(*each) for each in zip(shape, wanted, _regions(node, len(shape)), strict=True)]
+    if shape == wanted and any(scale not in (None, 1.0) for scale in scales):
+        raise Refused(
+            f"scales {[scale or 1 for scale in scales]} that keep every size: ONNX's reference and onnxruntime differ",
+            "give 'sizes' instead of 'scales'",
+        )
+    samplings = []
+    for old, new, scale in zip(shape, wanted, scales, strict=True):
+        same = Sampling(old, np.arange(old, dtype=np.float32), 1.0)
+        kept = old == new and scale in (None, 1.0)
+        samplings.append(same if kept else _sampling(old, new, scale, transformation))
+    return samplings
+
+
+def _regions(node: HubNode, rank: int) -> list[tuple[float, float]]:
+    """Where the crop of each axis begins and ends, in shares of the axis."""
+    given = node.require_constant(1).astype(np.float64)
+    axes = node.attr_ints("axes") or tuple(range(rank))
+    regions = [(0.0, 1.0)] * rank
+    for place, axis in enumerate(axes):
+        regions[axis] = (float(given[place]), float(given[place + len(axes)]))
+    return regions
+
+
+def _cropping(old: int, new: int, region: tuple[float, float]) -> Sampling:
+    start, end = region
+    if new > 1:
+        positions = start * (old - 1) + np.arange(new) * (end - start) * (old - 1) / (new - 1)
+    else:
+        positions = np.asarray([0.5 * (start + end) * (old - 1)])
+    return Sampling(old, np.asarray(positions, np.float32), new / old)
+
+
+def _extrapolated(t: ProgramTarget, x: Var, samplings: list[Sampling], value: float) -> Var:
+    """What was sampled beyond the data in any axis becomes the value."""
+    beyond = functools.reduce(np.logical_or.outer, [sampling.outside for sampling in samplings])
+    if not beyond.any():
+        return x
+    other = t.scalar(value, x)
+    return t.op("select", cond=t.const(np.logical_not(beyond), "inside"), a=x, b=other)
 
 
 def _scales(node: HubNode, rank: int) -> list[float | None]:
@@ -115,10 +168,11 @@ def _nearest(t: ProgramTarget, x: Var, axis: int, sampling: Sampling, rounding: 
 def _taps(node: HubNode, mode: str) -> Callable[[Sampling], Array]:
     """The matrix [results, source] of the interpolation along one axis."""
     coefficient, excluded = node.attr_float("cubic_coeff_a"), bool(node.attr_int("exclude_outside"))
+    smoothed = bool(node.attr_int("antialias"))
     if mode == "linear":
-        return lambda sampling: _matrix(sampling, 1, lambda d: np.maximum(1 - np.abs(d), 0), excluded)
+        return lambda sampling: _matrix(sampling, 1, lambda d: np.maximum(1 - np.abs(d), 0), excluded, smoothed)
     if mode == "cubic":
-        return lambda sampling: _matrix(sampling, 2, lambda d: _cubic(d, coefficient), excluded)
+        return lambda sampling: _matrix(sampling, 2, lambda d: _cubic(d, coefficient), excluded, smoothed)
     return lambda sampling: np.eye(sampling.size)
 
 
@@ -130,18 +184,22 @@ def _cubic(distance: Array, a: float) -> Array:
     return np.where(d <= 1, near, np.where(d < 2, far, 0))
 
 
-def _matrix(sampling: Sampling, reach: int, kernel: Callable[[Array], Array], excluded: bool) -> Array:
-    """Weights of the neighbours; those beyond the edge count for the edge, or not at all and the rest is scaled up."""
+def _matrix(sampling: Sampling, reach: int, kernel: Callable[[Array], Array], excluded: bool, smoothed: bool) -> Array:
+    """Weights of the neighbours; those beyond the edge count for the edge, or not at all and the rest is scaled up.
+
+    Smoothed, a kernel reaches as far in the results, where these are fewer than the source's elements.
+    """
+    share = min(sampling.scale, 1.0) if smoothed else 1.0
     positions = sampling.positions.astype(np.float64)
     matrix = np.zeros((len(positions), sampling.size))
-    base = np.floor(positions)
-    for offset in range(1 - reach, reach + 1):
+    base, far = np.floor(positions), math.ceil(reach / share)
+    for offset in range(1 - far, far + 1):
         place = base + offset
-        weight = kernel(positions - place)
+        weight = kernel((positions - place) * share)
         outside = (place < 0) | (place >= sampling.size)
         weight = np.where(outside, 0, weight) if excluded else weight
         np.add.at(matrix, (np.arange(len(positions)), np.clip(place, 0, sampling.size - 1).astype(int)), weight)
-    return matrix / matrix.sum(axis=1, keepdims=True) if excluded else matrix
+    return matrix / matrix.sum(axis=1, keepdims=True) if excluded or smoothed else matrix
 
 
 def _interpolated(t: ProgramTarget, x: Var, axis: int, matrix: Array) -> Var:

@@ -44,6 +44,11 @@ IOS16 = 7
 """Specification version that came with iOS16."""
 
 
+def state_output(name: str) -> str:
+    """The output under which a document shows a state's value after a run."""
+    return f"{name}_out"
+
+
 class ProgramTarget:
     """Builds the function ``main`` of an ML program; use it inside a :func:`toolkit.session`.
 
@@ -56,6 +61,7 @@ class ProgramTarget:
         names: input or output of the graph → the name that it is given in the program.
         pictures: input of the graph → what it takes in its place.
         reserved: names that the program is to have for other things.
+        states: input of the graph → the output with its value for the next run; neither is in the interface.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class ProgramTarget:
         names: Mapping[str, str] | None = None,
         pictures: Mapping[str, Picture] | None = None,
         reserved: Iterable[str] = (),
+        states: Mapping[str, str] | None = None,
     ) -> None:
         self._mil = toolkit.mil()
         self._builder = self._mil.Builder
@@ -84,6 +91,7 @@ class ProgramTarget:
             self._names.claim(name)
         self._given = names or {}
         self._pictures = pictures or {}
+        self._states = states or {}
         self._vars: dict[ir.Value, Var] = {}
         self._bound: set[Var] = set()
         self._output_of: dict[ir.Value, str] = {}
@@ -244,11 +252,21 @@ class ProgramTarget:
     def finish_outputs(self) -> None:
         """Set the function's outputs: of the types that Core ML's interface has, under their own names."""
         results = []
+        kept = {output: name for name, output in self._states.items()}
         for value in self._graph.outputs:
             self._stamp = None
             self._hint = value.name or "output"
-            results.append(self._output(value))
+            if value.name in kept:
+                self._keep(value, kept[value.name])
+            else:
+                results.append(self._output(value))
         self.function.set_outputs(results)
+
+    def _keep(self, value: ir.Value, name: str) -> None:
+        """Write what is to be read in the next run into the state."""
+        state = next(var for own, var in self._pending_inputs.items() if own.name == name)
+        self.op("coreml_update_state", state=state, value=self.cast(self.var(value), "fp16"))
+        self.output_names[state_output(state.name)] = spec_of(value)
 
     # -- what control flow uses -----------------------------------------------------------------------------------
 
@@ -297,11 +315,18 @@ class ProgramTarget:
             spec = spec_of(value)
             name = self._names.unique(self._given.get(spec.name, spec.name))
             self.input_names[name] = spec
+            carriers[value] = name
+            if spec.name in self._states:
+                sizes = [int(str(size)) for size in spec.shape or ()]
+                placeholders[name] = self._builder.state_tensor_placeholder(sizes, self._mil.types.fp16)
+                self._names.claim(state_output(name))
+                continue
             shape, kind = self._interface(spec)
             placeholders[name] = self._placeholder(shape, kind, name)
-            carriers[value] = name
         for value in self._graph.outputs:
             name = value.name or "output"
+            if name in self._states.values():
+                continue
             self._output_of[value] = self._names.unique(self._given.get(name, name))
             self.output_names[self._output_of[value]] = spec_of(value)
         function = self._mil.Function(placeholders, self.opset)
@@ -313,6 +338,11 @@ class ProgramTarget:
         for value, var in self._pending_inputs.items():
             spec = spec_of(value)
             self._hint = spec.name
+            if spec.name in self._states:
+                read = self.op("read_state", input=var)
+                self._vars[value] = self.cast(read, carrier(spec.dtype))
+                self.tensors[read.name] = self.tensors[self._vars[value].name] = spec.name
+                continue
             picture = self._pictures.get(spec.name)
             if picture is not None:
                 found = self.cast(self._developed(var, picture.pixels), carrier(spec.dtype))

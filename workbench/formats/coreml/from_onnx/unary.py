@@ -43,18 +43,15 @@ def plain_13(node: HubNode, t: ProgramTarget) -> Any:
 
 @lowers("Abs", since=13)
 def abs_13(node: HubNode, t: ProgramTarget) -> Any:
-    if node.dtype(node.value(0)) in ("int8", "int16"):
-        raise Refused("the absolute value of the least integer wraps around at less than 32 bits")
-    return t.op("abs", x=t.var(node.value(0)))
+    """The least integer has no positive counterpart of its width, and stays."""
+    return wrapped(t, t.op("abs", x=t.var(node.value(0))), node.dtype(node.value(0)))
 
 
 @lowers("Neg", since=13)
 def neg_13(node: HubNode, t: ProgramTarget) -> Any:
     """By −1, which keeps the sign of zero as a subtraction from zero does not."""
-    if node.dtype(node.value(0)) in ("int8", "int16"):
-        raise Refused("the negative of the least integer wraps around at less than 32 bits")
     x = t.var(node.value(0))
-    return t.op("mul", x=x, y=t.scalar(-1, x))
+    return wrapped(t, t.op("mul", x=x, y=t.scalar(-1, x)), node.dtype(node.value(0)))
 
 
 @lowers("Reciprocal", since=13)
@@ -105,10 +102,9 @@ def identity_25(node: HubNode, t: ProgramTarget) -> Any:
 
 @lowers("Dropout", since=22)
 def dropout_22(node: HubNode, t: ProgramTarget) -> Any:
-    """Inference passes the data through; a mask that is asked for is all true."""
+    """Inference passes the data through, as does a share of nothing; a mask that is asked for is all true."""
     node.ignore("seed")
-    training = node.constant_or(2, np.asarray(False))
-    if bool(training):
+    if bool(node.constant_or(2, np.asarray(False))) and node.constant_or(1, np.asarray(0.5)) != 0:
         raise Refused("the node drops values as in training", "export the model for inference")
     data = node.value(0)
     kept = t.op("identity", x=t.var(data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,25 @@ class Windows:
     @property
     def padded(self) -> bool:
         return any(self.flat_pads)
+
+    def taps(self, shape: Sequence[int]) -> list[list[range]]:
+        """For each position in the window, where the elements that stand there lie in padded data of the shape.
+
+        Args:
+            shape: [batch, channels, …] with the padding.
+        """
+        sizes = [
+            (size - (width - 1) * spread - 1) // step + 1
+            for size, width, step, spread in zip(shape[2:], self.kernel, self.strides, self.dilations, strict=True)
+        ]
+        taps = []
+        for position in itertools.product(*map(range, self.kernel)):
+            picks = [range(size) for size in shape[:2]]
+            for place, size, step, spread in zip(position, sizes, self.strides, self.dilations, strict=True):
+                start = place * spread
+                picks.append(range(start, start + (size - 1) * step + 1, step))
+            taps.append(picks)
+        return taps
 
 
 def windows_of(node: HubNode, kernel: Sequence[int], spatial: Sequence[int]) -> Windows:

@@ -16,6 +16,7 @@ from workbench import limits
 from workbench.errors import ModelError
 from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, integers, lowered, network
 from workbench.formats.coreml.tensors import own_outputs
+from workbench.formats.coreml.to_onnx.random import turn_of
 from workbench.hub import Emitter, dims_of, set_type
 from workbench.lowering import Refused
 
@@ -57,6 +58,13 @@ def _jumps(message: Any) -> Iterator[str]:
             yield from _jumps(inner)
 
 
+def _draws(message: Any) -> bool:
+    """Whether the layer, or one inside it, draws random numbers."""
+    kind = message.WhichOneof("layer") or ""
+    inner = itertools.chain.from_iterable(part.layers for part in nested(message))
+    return kind.startswith("random") or kind == "categoricalDistribution" or any(map(_draws, inner))
+
+
 @dataclass
 class _Site:
     """Where nested layers are lowered into.
@@ -65,16 +73,18 @@ class _Site:
         layer: the layer of the outermost network, which everything is stamped with.
         path: begins the names of values.
         count: layers lowered so far, a list of one that all sites of a layer share.
+        turn: inside a loop, a word that differs from iteration to iteration (for random numbers).
     """
 
     layer: str
     path: str
     emitter: Emitter
     count: list[int] = field(default_factory=lambda: [0])
+    turn: ir.Value | None = None
 
     def inside(self, part: str) -> _Site:
         path = f"{self.path}/{part}"
-        return _Site(self.layer, path, Emitter(path), self.count)
+        return _Site(self.layer, path, Emitter(path), self.count, self.turn)
 
 
 def _run(messages: Sequence[Any], blobs: Blobs, site: _Site) -> ir.Value | bool:
@@ -105,8 +115,10 @@ def _plain(message: Any, blobs: Blobs, site: _Site) -> None:
     parameters = getattr(message, kind) if kind != "untyped" else message
     name = f"{site.path}/{message.name}"
     inputs = [blobs[source] for source in message.input]
+    layer = NetworkLayer(kind, parameters, inputs, len(message.output), name)
+    layer.turn = site.turn
     try:
-        values = lowered(NetworkLayer(kind, parameters, inputs, len(message.output), name), site.emitter)
+        values = lowered(layer, site.emitter)
     except Refused as refusal:
         raise Refused(f"{kind} {message.name!r} inside it: {refusal.cause}", refusal.way_out) from refusal
     blobs.update(zip(message.output, values, strict=True))
@@ -174,9 +186,6 @@ def _loop(message: Any, blobs: Blobs, site: _Site) -> None:
         count = emit.const(int(parameters.maxLoopIterations), "int64")
     if count is None and not condition:
         raise ModelError("the loop has neither a condition nor a number of iterations.")
-    breaks = "loopBreak" in {kind for layer in body for kind in _jumps(layer)}
-    if breaks and set(_written(condition)) & set(blobs):
-        raise Refused("the condition overwrites a blob, and the body may leave the loop before it does")
     first = None
     if condition:
         first = _condition(parameters.conditionVar, condition, blobs, site)
@@ -184,13 +193,15 @@ def _loop(message: Any, blobs: Blobs, site: _Site) -> None:
     shapes = {name: dims_of(blobs[name]) for name in names}
     while True:  # until the shapes hold for every iteration
         inner = site.inside(f"{message.name}/body")
-        inner.emitter.input(f"{inner.path}/iteration", "int64", [])
+        iteration = inner.emitter.input(f"{inner.path}/iteration", "int64", [])
         before = inner.emitter.input(f"{inner.path}/condition", "bool", [])
         own = {**blobs, **{
             name: inner.emitter.input(f"{inner.path}/in/{name}", "float32", shapes[name]) for name in names
         }}  # fmt: skip
         starts = dict(own)
         with inner.emitter.layer([site.layer], hint=inner.path):
+            if any(map(_draws, [*condition, *body])):
+                inner.turn = turn_of(inner.emitter, iteration, site.turn)
             go = _going_on(parameters.conditionVar, condition, body, own, inner, before)
             wider = {name: _common(starts[name], own[name]) for name in names}
             if all(_same(wider[name], shapes[name]) for name in names):
@@ -221,8 +232,35 @@ def _going_on(
     found = before if go is True else go if isinstance(go, ir.Value) else site.emitter.const(go, "bool")
     if not condition:
         return found
+    overwritten = [name for name in _written(condition) if name in blobs]
+    if go is not True and overwritten:
+        return _asked_if(found, name, condition, blobs, site, overwritten)
     following = _condition(name, condition, blobs, site)
     return following if go is True else site.emitter.op("And", found, following)
+
+
+def _asked_if(
+    going: ir.Value, name: str, condition: Sequence[Any], blobs: Blobs, site: _Site, overwritten: Sequence[str]
+) -> ir.Value:
+    """Lower a condition that overwrites blobs: it runs only where the body has not left the loop."""
+    sites = [site.inside(f"condition/{part}") for part in ("then", "else")]
+    scope = dict(blobs)
+    with sites[0].emitter.layer([site.layer], hint=sites[0].path):
+        following = _condition(name, condition, scope, sites[0])
+    results = [
+        [following, *(scope[blob] for blob in overwritten)],
+        [sites[1].emitter.const(False), *(blobs[blob] for blob in overwritten)],
+    ]
+    graphs = [
+        _graph(inner, values, f"{part}_branch")
+        for inner, values, part in zip(sites, results, ("then", "else"), strict=True)
+    ]
+    go, *made = site.emitter.ops(
+        "If", going, outputs=1 + len(overwritten), then_branch=graphs[0], else_branch=graphs[1]
+    )  # fmt: skip
+    for blob, value, one, other in zip(overwritten, made, results[0][1:], results[1][1:], strict=True):
+        blobs[blob] = set_type(value, "float32", _common(one, other))
+    return set_type(go, "bool", [])
 
 
 def _outermost(layer: NetworkLayer, emit: Emitter) -> tuple[Blobs, _Site]:

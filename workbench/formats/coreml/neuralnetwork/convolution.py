@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,17 @@ import onnx_ir as ir
 
 from workbench.document import Dim
 from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, batched, network
-from workbench.formats.coreml.to_onnx.windows import Pads, Window, average, ceiling, onnx_pads, same_total, split_total
+from workbench.formats.coreml.to_onnx.windows import (
+    Padding,
+    Pads,
+    Window,
+    average,
+    ceiling,
+    laid,
+    onnx_pads,
+    same,
+    split_total,
+)
 from workbench.hub import Emitter, dims_of
 from workbench.lowering import Refused
 
@@ -25,14 +36,13 @@ def _edges(border: Any) -> Pads:
     return pairs or [(0, 0), (0, 0)]
 
 
-def _padding(layer: NetworkLayer, group: str, window: Window, sizes: tuple[Dim, ...]) -> Pads:
+def _padding(layer: NetworkLayer, emit: Emitter, group: str, window: Window) -> Padding:
     """Padding by the member of the oneof: ``valid`` (with amounts of its own) or ``same``."""
     kind = layer.which(group) or "valid"
     if kind == "valid":
         return _edges(layer.get("valid").paddingAmounts)
     lower = layer.get("same").asymmetryMode == 1  # TOP_LEFT_HEAVY
-    totals = map(same_total, sizes, window.strides, window.extents)
-    return [split_total(total, lower=lower) for total in totals]
+    return same(emit, layer.x(), window, lower=lower)
 
 
 @network.lowers("convolution")
@@ -59,8 +69,13 @@ def convolution(layer: NetworkLayer, emit: Emitter) -> ir.Value:
     if transposed:
         return batched(emit, layer.x(), lambda x: _deconvolve(layer, emit, x, weights, bias, window, common))
     layer.ignore("outputShape")  # "used only for deconvolution"
-    pads = _padding(layer, "ConvolutionPaddingType", window, _sizes(layer.x()))
-    return batched(emit, layer.x(), lambda x: emit.op("Conv", x, weights, bias, pads=onnx_pads(pads), **common))
+    padding = _padding(layer, emit, "ConvolutionPaddingType", window)
+
+    def lower(x: ir.Value) -> ir.Value:
+        x, pads = laid(emit, x, padding)
+        return emit.op("Conv", x, weights, bias, pads=pads, **common)
+
+    return batched(emit, layer.x(), lower)
 
 
 def _deconvolve(
@@ -112,20 +127,22 @@ def pooling(layer: NetworkLayer, emit: Emitter) -> ir.Value:
         return batched(emit, layer.x(), lambda x: _global(emit, x, kind))
     kernel = layer.ints("kernelSize", (3, 3))
     window = Window(tuple(kernel), tuple(layer.ints("stride", (1, 1))), (1, 1))
-    sizes = _sizes(layer.x())
     if layer.which("PoolingPaddingType") == "includeLastPixel":
         amounts = [int(item) for item in layer.get("includeLastPixel").paddingAmounts] or [0, 0]
-        stated = [(amount, amount) for amount in amounts]
-        pads = ceiling(sizes, window, stated)
+        stated: Padding = [(amount, amount) for amount in amounts]
+        pads = ceiling(emit, layer.x(), window, stated)
     else:
-        stated = pads = _padding(layer, "PoolingPaddingType", window, sizes)
+        stated = pads = _padding(layer, emit, "PoolingPaddingType", window)
     return batched(emit, layer.x(), lambda x: _pooled(emit, x, kind, window, stated, pads, exclude))
 
 
-def _pooled(emit: Emitter, x: ir.Value, kind: str, window: Window, stated: Pads, pads: Pads, exclude: bool) -> ir.Value:
+def _pooled(
+    emit: Emitter, x: ir.Value, kind: str, window: Window, stated: Padding, pads: Padding, exclude: bool
+) -> ir.Value:
     if kind == "AVERAGE":
         return average(emit, x, window, stated, pads, exclude=exclude)
-    common: dict[str, Any] = {"kernel_shape": window.kernel, "strides": window.strides, "pads": onnx_pads(pads)}
+    x, edges = laid(emit, x, pads, -math.inf if kind == "MAX" else 0.0)
+    common: dict[str, Any] = {"kernel_shape": window.kernel, "strides": window.strides, "pads": edges}
     return emit.op("MaxPool", x, **common) if kind == "MAX" else emit.op("LpPool", x, p=2, **common)
 
 

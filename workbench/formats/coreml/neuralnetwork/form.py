@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import itertools
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import onnx_ir as ir
 from workbench import limits
 from workbench.document import Layer, TensorSpec
 from workbench.errors import ConversionError, ExecutionError, LimitError, ModelError, Refusal
+from workbench.formats.coreml.features import Key
 from workbench.formats.coreml.interface import Feature, Interface
 from workbench.formats.coreml.neuralnetwork.control import nested, touched
 from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, floats, lowered
@@ -33,6 +35,9 @@ _LEGACY_RANKS = (1, 3)  # the ranks of arrays that the rank-5 mapping is defined
 class NetworkForm:
     """A ``NeuralNetwork``, ``NeuralNetworkClassifier`` or ``NeuralNetworkRegressor`` message."""
 
+    keys: Mapping[str, tuple[Key, ...]] = {}  # a network takes no dictionaries
+    defaults: Mapping[str, float] = {}
+
     def __init__(self, message: Any, package: Package, interface: Interface) -> None:
         self._kind = message.WhichOneof("Type")
         self._network = getattr(message, self._kind)
@@ -46,15 +51,18 @@ class NetworkForm:
         names = [feature.name for feature in interface.inputs]
         # the outputs that the caller sees have other shapes than rank-5 blobs
         taken = names + [feature.name for feature in interface.outputs if self._rank5_arrays]
-        self._steps, self._last = _steps(
-            self._network.layers, names, taken, [feature.name for feature in interface.outputs]
-        )
+        results = [feature.name for feature in interface.outputs]
+        self._steps, self._last = _steps(self._network.layers, names, taken, results)
         self.inputs = tuple(self._input(feature) for feature in interface.inputs)
-        self.outputs = tuple(
+        outputs = tuple(
             TensorSpec(feature.name, "float32", feature.dims() if feature.kind == "array" else None)
             for feature in interface.outputs
             if not self.labels or feature.name != interface.label_name
         )
+        used = {*names, *results, *(name for step in self._steps for name in step.outputs)}
+        hub_names = {spec.name: unused(f"{spec.name}_out", used) for spec in outputs if self._shadows(spec)}
+        self.own_names: Mapping[str, str] = {other: name for name, other in hub_names.items()}
+        self.outputs = tuple(replace(spec, name=hub_names.get(spec.name, spec.name)) for spec in outputs)
 
     def layers(self) -> tuple[Layer, ...]:
         """The network's layers in their order."""
@@ -86,6 +94,15 @@ class NetworkForm:
         return emitter.finish([self._result(emitter, blobs, spec) for spec in self.outputs])
 
     # -- inside -------------------------------------------------------------------------------------------------
+
+    def _shadows(self, output: TensorSpec) -> bool:
+        """Whether an output has the name of an input, but is not that input as it is fed."""
+        fed = next((spec for spec in self.inputs if spec.name == output.name), None)
+        if fed is None:
+            return False
+        prepared = self._rank5_arrays or fed.dtype != "float32"
+        images = {feature.name for feature in self._interface.inputs if feature.kind == "image"}
+        return self._last[fed.name] != fed.name or prepared or fed.name in images
 
     def _labels(self) -> tuple[Any, ...]:
         if self._kind != "neuralNetworkClassifier":
@@ -160,12 +177,13 @@ class NetworkForm:
 
     def _result(self, emitter: Emitter, blobs: dict[str, ir.Value], spec: TensorSpec) -> ir.Value:
         """An output: a blob; under the rank-5 mapping without the dimensions that it had to be given."""
-        source = self._last.get(spec.name, "")
+        own = self.own_names.get(spec.name, spec.name)
+        source = self._last.get(own, "")
         if self.labels and not source and self._steps:  # the probabilities: the last layer's output, unless named
             named = self._network.labelProbabilityLayerName
             source = self._last.get(named, "") or self._steps[-1].outputs[0]
         if source not in blobs:
-            raise ModelError(f"{self._label}: no layer makes the output {spec.name!r}.")
+            raise ModelError(f"{self._label}: no layer makes the output {own!r}.")
         value = blobs[source]
         if source == spec.name:
             return value

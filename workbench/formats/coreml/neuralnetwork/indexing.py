@@ -104,10 +104,16 @@ def sliding_windows(layer: NetworkLayer, emit: Emitter) -> ir.Value:
 
 @network.lowers("oneHot")
 def one_hot(layer: NetworkLayer, emit: Emitter) -> ir.Value:
-    """``onValue`` where a new dimension's index is the element, ``offValue`` elsewhere."""
-    indices, size = integers(emit, layer.x()), bounded(layer.integer("oneHotVectorSize"), "a one-hot vector")
+    """``onValue`` where a new dimension's index is the element, ``offValue`` elsewhere; its size may be an input."""
+    indices = integers(emit, layer.x())
     axis = layer.integer("axis") % (rank_of(indices) + 1)
-    places = emit.const(list(range(size)))
+    if len(layer.inputs) > 1:
+        layer.ignore("oneHotVectorSize")
+        size = emit.op("Reshape", integers(emit, layer.x(1)), emit.const([], "int64"))
+        places = emit.op("Range", emit.const(0), size, emit.const(1))
+    else:
+        count = bounded(layer.integer("oneHotVectorSize"), "a one-hot vector")
+        places = emit.const(list(range(count)), "int64")
     behind = list(range(1, rank_of(indices) + 1 - axis))
     places = emit.op("Unsqueeze", places, emit.const(behind)) if behind else places
     hit = emit.op("Equal", emit.op("Unsqueeze", indices, emit.const([axis])), places)

@@ -16,20 +16,30 @@ from workbench.lowering import Refused
 
 @network.lowers("batchnorm")
 def batchnorm(layer: NetworkLayer, emit: Emitter) -> ir.Value:
-    """By channel (dimension -3), with stored statistics or, ``instanceNormalization``, those of each example."""
+    """By channel (dimension -3), with stored statistics or, ``instanceNormalization``, those of each example, or of the batch."""
     count, epsilon = bounded(layer.integer("channels"), "the channels"), layer.number("epsilon", 1e-5)
     gamma = layer.weights(emit, "gamma", [count]) if layer.has("gamma") else emit.const(np.ones(count, np.float32))
     beta = layer.weights(emit, "beta", [count]) if layer.has("beta") else emit.const(np.zeros(count, np.float32))
     if layer.flag("computeMeanVar"):
         layer.ignore("mean", "variance")
         if not layer.flag("instanceNormalization"):
-            raise Refused("statistics over the whole batch at run time")
+            return batched(emit, layer.x(), lambda x: _over_batch(emit, x, gamma, beta, epsilon))
         return batched(emit, layer.x(), lambda x: emit.op("InstanceNormalization", x, gamma, beta, epsilon=epsilon))
     layer.ignore("instanceNormalization")
     mean, variance = layer.weights(emit, "mean", [count]), layer.weights(emit, "variance", [count])
     return batched(
         emit, layer.x(), lambda x: emit.op("BatchNormalization", x, gamma, beta, mean, variance, epsilon=epsilon)
     )
+
+
+def _over_batch(emit: Emitter, x: ir.Value, gamma: ir.Value, beta: ir.Value, epsilon: float) -> ir.Value:
+    """x: [N, C, H, W] by the mean and the variance that each channel has over all examples."""
+    axes, behind = emit.const([0, 2, 3]), emit.const([1, 2])
+    centred = emit.op("Sub", x, emit.op("ReduceMean", x, axes, keepdims=1))
+    variance = emit.op("ReduceMean", emit.op("Mul", centred, centred), axes, keepdims=1)
+    y = emit.op("Div", centred, emit.op("Sqrt", emit.op("Add", variance, like(emit, epsilon, x))))
+    y = emit.op("Mul", y, emit.op("Unsqueeze", gamma, behind))
+    return emit.op("Add", y, emit.op("Unsqueeze", beta, behind))
 
 
 @network.lowers("mvn")

@@ -18,7 +18,7 @@ _NEGLIGIBLE = 1e-6
 
 
 def _keys(layer: NetworkLayer) -> Keys:
-    return random.keys(layer.integer("seed"), layer.name)
+    return random.keys(layer.integer("seed"), layer.name, layer.turn)
 
 
 def _uniform(layer: NetworkLayer, emit: Emitter, shape: Shape) -> ir.Value:

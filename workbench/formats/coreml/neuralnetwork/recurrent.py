@@ -213,16 +213,14 @@ def bi_directional_lstm(layer: NetworkLayer, emit: Emitter) -> list[ir.Value]:
     x, states = _sequence(layer, emit, 4), [_state(layer, emit, index) for index in range(1, 5)]
     weights = [_lstm_weights(layer, message, parameters) for message in messages]
     functions, back = (_activations(layer.get(f"activations{name}LSTM"), 3) for name in ("Forward", "Backward"))
-    if [kind for kind, _ in functions] != [kind for kind, _ in back]:
-        raise Refused("the two directions have different activations")
-    if _inert(emit, x, states[1::2], functions, parameters):
-        y, finals = _lstm_operator(layer, emit, x, states, weights, functions, "bidirectional")
+    if all(_inert(emit, x, states[1::2], given, parameters) for given in (functions, back)):
+        y, finals = _lstm_operator(layer, emit, x, states, weights, [*functions, *back], "bidirectional")
     else:
         parts, finals = [], []
         for index, own in enumerate(weights):
             made, last = _scan(
-                layer, emit, x, states[2 * index : 2 * index + 2], own, _lstm_step(own, functions, parameters),
-                ("forward", "backward")[index], reverse=bool(index), restore=True,
+                layer, emit, x, states[2 * index : 2 * index + 2], own,
+                _lstm_step(own, (functions, back)[index], parameters), ("forward", "backward")[index], reverse=bool(index), restore=True,
             )  # fmt: skip
             parts.append(made)
             finals += last
@@ -291,7 +289,7 @@ def _lstm_operator(
         "LSTM", x, emit.const(np.stack([own.input for own in weights])),
         emit.const(np.stack([own.state for own in weights])), emit.const(np.stack(biases)), None, *first,
         emit.const(np.stack(peepholes)) if peepholes else None, outputs=3, direction=direction,
-        hidden_size=layer.integer("outputVectorSize"), activations=[_BOUNDED[kind] for kind, _ in functions] * count,
+        hidden_size=layer.integer("outputVectorSize"), activations=[_BOUNDED[kind] for kind, _ in functions],
     )  # fmt: skip
     if count == 1:
         return emit.op("Squeeze", y, emit.const([1])), finals

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import onnx_ir as ir
 from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, integers, network
 from workbench.formats.coreml.tensors import like, rank_of, shape_of
 from workbench.formats.coreml.to_onnx.image import Crop, check_boxes, crop_resize_core, images_of
-from workbench.formats.coreml.to_onnx.resize import linear, nearest
+from workbench.formats.coreml.to_onnx.resize import linear, nearest, scaled_at_run_time
 from workbench.hub import Emitter, dims_of
 from workbench.lowering import Refused
 
@@ -54,40 +53,42 @@ def slice_static(layer: NetworkLayer, emit: Emitter) -> ir.Value:
 
 @network.lowers("sliceDynamic")
 def slice_dynamic(layer: NetworkLayer, emit: Emitter) -> ir.Value:
-    """As ``sliceStatic``; inputs: x, begins and, instead of the parameters, ends, strides and the masks."""
-    x = layer.x()
+    """As ``sliceStatic``; inputs: x, begins and, instead of the parameters, ends, strides and the masks.
+
+    Which dimensions are dropped may be computed too: the result's rank is then only known at run time.
+    """
+    x, begin = layer.x(), integers(emit, layer.x(1))
     rank = rank_of(x)
-    strides, begin_open, end_open, dropped = (
-        _known_ints(layer, emit, index, name, [int(name == "strides")] * rank)
-        for index, name in enumerate(("strides", "beginMasks", "endMasks", "squeezeMasks"), 3)
+    end, steps = (_ints(layer, emit, index, name, rank) for index, name in ((2, "endIds"), (3, "strides")))
+    begin_open, end_open, dropped = (
+        emit.op("Cast", _ints(layer, emit, index, name, rank), to=ir.DataType.BOOL.value)
+        for index, name in enumerate(("beginMasks", "endMasks", "squeezeMasks"), 4)
     )
-    steps = [1 if drop else step for drop, step in zip(dropped, strides, strict=True)]
-    begin, far = integers(emit, layer.x(1)), [_FAR if step > 0 else -_FAR for step in steps]
-    if len(layer.inputs) > 2:
-        layer.ignore("endIds")
-        end = integers(emit, layer.x(2))
-    else:
-        end = emit.const(layer.ints("endIds", [0] * rank)[:rank])
-    first = [bool(mask and not drop) for mask, drop in zip(begin_open, dropped, strict=True)]
-    starts = emit.op("Where", emit.const(first), emit.const([0 if step > 0 else _FAR for step in steps]), begin)
-    stops = emit.op("Where", emit.const(end_open, "bool"), emit.const(far), end)
-    behind = emit.op("Add", begin, emit.const(1))
-    last = emit.op("Where", emit.op("Equal", behind, emit.const(0)), emit.const(_FAR), behind)
-    stops = emit.op("Where", emit.const(dropped, "bool"), last, stops)
-    result = emit.op("Slice", x, starts, stops, emit.const(list(range(rank))), emit.const(steps))
-    gone = [axis for axis in range(rank) if dropped[axis]]
+    one, far, back = emit.const(1), emit.const(_FAR), emit.const(-_FAR)
+    steps = emit.op("Where", dropped, one, steps)
+    forwards = emit.op("Greater", steps, emit.const(0))
+    first = emit.op("And", begin_open, emit.op("Not", dropped))
+    starts = emit.op("Where", first, emit.op("Where", forwards, emit.const(0), far), begin)
+    stops = emit.op("Where", end_open, emit.op("Where", forwards, far, back), end)
+    behind = emit.op("Add", begin, one)
+    last = emit.op("Where", emit.op("Equal", behind, emit.const(0)), far, behind)
+    stops = emit.op("Where", dropped, last, stops)
+    result = emit.op("Slice", x, starts, stops, emit.const(list(range(rank))), steps)
+    known = emit.known(dropped)
+    if known is None:
+        kept = emit.op("Compress", emit.op("Shape", result), emit.op("Not", dropped), axis=0)
+        return emit.op("Reshape", result, kept)
+    gone = [axis for axis in range(rank) if known.reshape(-1)[axis]]
     return emit.op("Squeeze", result, emit.const(gone)) if gone else result
 
 
-def _known_ints(layer: NetworkLayer, emit: Emitter, index: int, name: str, default: Sequence[int]) -> list[int]:
-    """A list of integers from an input, which has to be known, or from the parameter where there is no such input."""
-    if index >= len(layer.inputs):
-        return layer.ints(name, default)[: len(default)]  # coremltools' builder writes five, whatever the rank
-    layer.ignore(name)
-    found = emit.known(layer.x(index))
-    if found is None:
-        raise Refused(f"{name!r} is computed at run time ({layer.x(index).name!r}), a constant is needed")
-    return [int(item) for item in found.reshape(-1)]
+def _ints(layer: NetworkLayer, emit: Emitter, index: int, name: str, rank: int) -> ir.Value:
+    """A number for each dimension, int64, from an input or from the parameter where there is no such input."""
+    if index < len(layer.inputs):
+        layer.ignore(name)
+        return integers(emit, layer.x(index))
+    default = [int(name == "strides")] * rank
+    return emit.const(layer.ints(name, default)[:rank])  # coremltools' builder writes five, whatever the rank
 
 
 @network.lowers("sliceBySize")
@@ -135,16 +136,29 @@ def constant_pad(layer: NetworkLayer, emit: Emitter) -> ir.Value:
     x, value = layer.x(), layer.number("value")
     if len(layer.inputs) > 1:
         layer.ignore("padAmounts")
-        if layer.flag("padToGivenOutputSizeMode"):
-            raise Refused("padToGivenOutputSizeMode with sizes that are computed at run time")
         pairs = emit.op("Reshape", integers(emit, layer.x(1)), emit.const([-1, 2]))
-        amounts = emit.op("Reshape", emit.op("Transpose", pairs, perm=[1, 0]), emit.const([-1]))
-        return emit.op("Pad", x, amounts, like(emit, value, x))
+        if layer.flag("padToGivenOutputSizeMode"):
+            pairs = _up_to(emit, x, pairs)
+        return emit.op("Pad", x, _flat(emit, pairs), like(emit, value, x))
     table: np.ndarray[Any, Any] = np.asarray(layer.ints("padAmounts"), dtype=np.int64).reshape(-1, 2)
+    dims = dims_of(x)
     if layer.flag("padToGivenOutputSizeMode"):
-        sizes = np.asarray(shape_of(x), dtype=np.int64).reshape(-1, 1)
-        table = np.where(table > 0, np.maximum(table - sizes, 0), 0)
+        if dims is None or not all(isinstance(dim, int) for dim in dims):
+            return emit.op("Pad", x, _flat(emit, _up_to(emit, x, emit.const(table))), like(emit, value, x))
+        table = np.where(table > 0, np.maximum(table - np.asarray(dims).reshape(-1, 1), 0), 0)
     return emit.op("Pad", x, emit.const(table.T.reshape(-1)), like(emit, value, x))
+
+
+def _up_to(emit: Emitter, x: ir.Value, pairs: ir.Value) -> ir.Value:
+    """Pairs [rank, 2] of sizes, of which 0 asks for nothing, as what is missing to them."""
+    sizes = emit.op("Unsqueeze", emit.op("Shape", x), emit.const([-1]))
+    missing = emit.op("Max", emit.op("Sub", pairs, sizes), emit.const(0))
+    return emit.op("Where", emit.op("Greater", pairs, emit.const(0)), missing, emit.const(0))
+
+
+def _flat(emit: Emitter, pairs: ir.Value) -> ir.Value:
+    """Pairs [rank, 2] in the order of ONNX's Pad: everything before, then everything behind."""
+    return emit.op("Reshape", emit.op("Transpose", pairs, perm=[1, 0]), emit.const([-1]))
 
 
 @network.lowers("upsample")
@@ -160,13 +174,8 @@ def upsample(layer: NetworkLayer, emit: Emitter) -> ir.Value:
     }
     mode, bilinear = names[layer.choice("linearUpsampleMode")], layer.choice("mode") == "BILINEAR"
     dims = dims_of(x)
-    if not bilinear and (dims is None or not all(isinstance(dim, int) for dim in dims)):
-        if not all(float(factor).is_integer() for factor in factors):
-            raise Refused("a fractional scale of a size that is only known at run time", "fix the input shapes")
-        scales = emit.const(np.asarray([1.0] * (rank_of(x) - 2) + [float(factor) for factor in factors], np.float32))
-        return emit.op(
-            "Resize", x, None, scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
-        )
+    if dims is None or not all(isinstance(dim, int) for dim in dims):
+        return scaled_at_run_time(emit, x, factors, mode if bilinear else "")
     target = [math.floor(size * factor) for size, factor in zip(shape_of(x)[-2:], factors, strict=True)]
     return linear(emit, x, target, mode) if bilinear else nearest(emit, x, target)
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, floats, network
-from workbench.formats.coreml.to_onnx.suppression import Suppression, suppressed
+from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, floats, integers, network
+from workbench.formats.coreml.to_onnx.suppression import Suppression, check, suppressed
 from workbench.hub import Emitter
-from workbench.lowering import Refused
 
 
-def _number(layer: NetworkLayer, emit: Emitter, index: int, name: str) -> float:
-    """A threshold from an input, which has to be known, or from the parameter where there is no such input."""
+def _number(layer: NetworkLayer, emit: Emitter, index: int, name: str) -> ir.Value:
+    """A number from an input, or from the parameter where there is no such input; float32 [1]."""
     if index >= len(layer.inputs):
-        return layer.number(name)
+        return emit.const([layer.number(name)])
     layer.ignore(name)
-    known = emit.known(layer.x(index))
-    if known is None:
-        raise Refused(f"{name!r} is computed at run time ({layer.x(index).name!r}), a constant is needed")
-    return float(known.reshape(-1)[0])
+    return emit.op("Reshape", layer.x(index), emit.const([1]))
+
+
+def _known(emit: Emitter, value: ir.Value) -> float | None:
+    known = emit.known(value)
+    return None if known is None else float(known[0])
 
 
 @network.lowers("NonMaximumSuppression")
@@ -29,6 +30,7 @@ def non_maximum_suppression(layer: NetworkLayer, emit: Emitter) -> list[ir.Value
     """
     names = ("iouThreshold", "scoreThreshold", "maxBoxes")
     overlap, score, most = (_number(layer, emit, index, name) for index, name in enumerate(names, 2))
-    how = Suppression(int(most), overlap, score, layer.flag("perClassSuppression"))
+    check(_known(emit, most), _known(emit, overlap))
+    how = Suppression(integers(emit, most), overlap, score, layer.flag("perClassSuppression"))
     boxes, scores, indices, count = suppressed(emit, layer.x(0), layer.x(1), how)
     return [boxes, scores, floats(emit, indices), floats(emit, count)]

@@ -31,6 +31,7 @@ class NetworkLayer:
         message: of control flow, the whole layer as the protobuf has it.
         scope: of control flow, the blobs that its networks may read, by the names that they have there.
         writes: of control flow, the names of the blobs that are its outputs.
+        turn: inside a loop, a word that differs from iteration to iteration (for random numbers).
     """
 
     def __init__(self, kind: str, parameters: Any, inputs: Sequence[ir.Value], outputs: int, name: str = "") -> None:
@@ -39,6 +40,7 @@ class NetworkLayer:
         self.message: Any = None
         self.scope: Mapping[str, ir.Value] = {}
         self.writes: Sequence[str] = ()
+        self.turn: ir.Value | None = None
         self.inputs = inputs
         self.outputs = outputs
         self._parameters = parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import onnx_ir as ir
@@ -9,7 +10,7 @@ import onnx_ir as ir
 from workbench.formats.coreml.neuralnetwork.convolution import cut, totals_of
 from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, network
 from workbench.formats.coreml.tensors import rank_of
-from workbench.formats.coreml.to_onnx.windows import Pads, Window, average, onnx_pads, same_total, split_total
+from workbench.formats.coreml.to_onnx.windows import Padding, Window, average, laid, same
 from workbench.hub import Emitter, dims_of
 from workbench.lowering import Refused
 
@@ -27,7 +28,7 @@ def _window(layer: NetworkLayer) -> Window:
     return Window(kernel, strides, tuple(layer.integer(f"dilation{direction}", 1) for direction in _DIRECTIONS))
 
 
-def _padding(layer: NetworkLayer, window: Window) -> Pads:
+def _padding(layer: NetworkLayer, emit: Emitter, window: Window) -> Padding:
     """Zeros before and after each dimension; of an odd number the last goes behind."""
     x, kind = layer.x(), layer.choice("paddingType")
     if rank_of(x) != 5:
@@ -37,8 +38,7 @@ def _padding(layer: NetworkLayer, window: Window) -> Pads:
         return [(before, after) for before, after in amounts]
     if kind == "VALID":
         return [(0, 0)] * 3
-    sizes = (dims_of(x) or ())[2:]
-    return [split_total(total) for total in map(same_total, sizes, window.strides, window.extents)]
+    return same(emit, x, window)
 
 
 @network.lowers("convolution3d")
@@ -58,7 +58,8 @@ def convolution3d(layer: NetworkLayer, emit: Emitter) -> ir.Value:
         return _deconvolve(layer, emit, weights, bias, window, common)
     layer.ignore("outputShape")  # "used only for deconvolution"
     weights = layer.weights(emit, "weights", [outputs, inputs // groups, *window.kernel])
-    return emit.op("Conv", layer.x(), weights, bias, pads=onnx_pads(_padding(layer, window)), **common)
+    x, pads = laid(emit, layer.x(), _padding(layer, emit, window))
+    return emit.op("Conv", x, weights, bias, pads=pads, **common)
 
 
 def _deconvolve(
@@ -66,23 +67,26 @@ def _deconvolve(
 ) -> ir.Value:
     """``outputShape`` overrides the padding, as in two dimensions."""
     x, wanted, kind = layer.x(), layer.ints("outputShape"), layer.choice("paddingType")
-    pads = _padding(layer, window)
+    pads = _padding(layer, emit, window) if kind != "SAME" else []
+    layer.ignore(*(f"customPadding{edge}" for edges in _EDGES for edge in edges))
     if wanted:
         return cut(emit, x, weights, bias, window, totals_of((dims_of(x) or ())[2:], wanted, window), common)
     if kind == "SAME":
         totals = [extent - step for extent, step in zip(window.extents, window.strides, strict=True)]
         return cut(emit, x, weights, bias, window, totals, common)
-    return emit.op("ConvTranspose", x, weights, bias, pads=onnx_pads(pads), **common)
+    x, edges = laid(emit, x, pads)
+    return emit.op("ConvTranspose", x, weights, bias, pads=edges, **common)
 
 
 @network.lowers("pooling3d")
 def pooling3d(layer: NetworkLayer, emit: Emitter) -> ir.Value:
     """MAX or AVERAGE over windows."""
     kind, exclude, window = layer.choice("type"), layer.flag("countExcludePadding"), _window(layer)
-    pads = _padding(layer, window)
+    pads = _padding(layer, emit, window)
     if kind == "AVERAGE":
         return average(emit, layer.x(), window, pads, pads, exclude=exclude)
-    return emit.op("MaxPool", layer.x(), kernel_shape=window.kernel, strides=window.strides, pads=onnx_pads(pads))
+    x, edges = laid(emit, layer.x(), pads, -math.inf)
+    return emit.op("MaxPool", x, kernel_shape=window.kernel, strides=window.strides, pads=edges)
 
 
 @network.lowers("globalPooling3d")

@@ -1,15 +1,19 @@
-"""Convolution and its transpose.
+"""Convolution, its form with quantised weights, and its transpose.
 
 https://apple.github.io/coremltools/source/coremltools.converters.mil.mil.ops.defs.html#module-coremltools.converters.mil.mil.ops.defs.iOS15.conv
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import onnx_ir as ir
 
 from workbench.document import Dim
+from workbench.errors import ModelError
 from workbench.formats.coreml.to_onnx.table import MilOperation, mil
-from workbench.formats.coreml.to_onnx.windows import Window, onnx_pads, padding, spatial, split_total, window_of
+from workbench.formats.coreml.to_onnx.windows import Window, laid, onnx_pads, padding, spatial, split_total, window_of
 from workbench.hub import Emitter
 from workbench.lowering import Refused
 
@@ -17,13 +21,52 @@ from workbench.lowering import Refused
 @mil.lowers("conv")
 def conv(op: MilOperation, emit: Emitter) -> ir.Value:
     """x: [N, C_in, …], weight: [C_out, C_in / groups, …], bias: [C_out]; the layouts are ONNX's."""
-    x, weight = op.value(), op.value("weight")
-    window = window_of(op, op.shape(weight)[2:])
-    pads = padding(op, window, spatial(op, x))
+    weight = op.value("weight")
+    return _convolved(op, emit, op.value(), weight, op.optional("bias"), op.shape(weight)[2:])
+
+
+def _convolved(
+    op: MilOperation, emit: Emitter, x: ir.Value, weight: ir.Value, bias: ir.Value | None, kernel: Sequence[int]
+) -> ir.Value:
+    window = window_of(op, kernel)
+    x, pads = laid(emit, x, padding(op, emit, x, window))
     return emit.op(
-        "Conv", x, weight, op.optional("bias"), kernel_shape=window.kernel, strides=window.strides,
-        dilations=window.dilations, group=op.integer("groups", 1), pads=onnx_pads(pads),
+        "Conv", x, weight, bias, kernel_shape=window.kernel, strides=window.strides, dilations=window.dilations,
+        group=op.integer("groups", 1), pads=pads,
     )  # fmt: skip
+
+
+@mil.lowers("conv_quantized")
+def conv_quantized(op: MilOperation, emit: Emitter) -> ir.Value:
+    """As ``conv`` with weights ``quant_scale * weight + quant_bias``; one number each, or one by output channel.
+
+    The bias, of whole numbers as well, is added as it is: the formula is of the weights alone.
+    """
+    if op.text("quantization_type") != "linear":
+        raise Refused(f"quantization_type = {op.text('quantization_type')!r}: no parameter has the table of values")
+    bits, codes = op.integer("nbits", 8), op.known("weight")
+    if not 1 <= bits <= 8:
+        raise ModelError(f"the weights are quantised to {bits} bits, 1 to 8 are possible.")
+    if codes is not None and codes.size and int(codes.max()) >= 2**bits:
+        raise ModelError(f"a weight of {int(codes.max())} does not fit into {bits} bits.")
+    x, weight, bias = op.value(), _real(emit, op.value("weight")), op.optional("bias")
+    shape = op.shape(weight)
+    for name, operator in (("quant_scale", "Mul"), ("quant_bias", "Add")):
+        weight = emit.op(operator, weight, _by_channel(op, emit, name, shape))
+    return _convolved(op, emit, x, weight, None if bias is None else _real(emit, bias), shape[2:])
+
+
+def _real(emit: Emitter, value: ir.Value) -> ir.Value:
+    return emit.op("Cast", value, to=ir.DataType.FLOAT.value)
+
+
+def _by_channel(op: MilOperation, emit: Emitter, name: str, shape: Sequence[int]) -> ir.Value:
+    """A parameter of one element, or of one for each output channel, along the first dimension of the weights."""
+    value = op.value(name)
+    count = math.prod(op.shape(value))
+    if count not in (1, shape[0]):
+        raise Refused(f"{name!r} has {count} elements: one, or one for each of the {shape[0]} channels is defined")
+    return emit.op("Reshape", value, emit.const([count] + [1] * (len(shape) - 1)))
 
 
 @mil.lowers("conv_transpose")
@@ -31,7 +74,7 @@ def conv_transpose(op: MilOperation, emit: Emitter) -> ir.Value:
     """x: [N, C_in, …], weight: [C_in, C_out / groups, …]; ``output_shape`` decides where it is given."""
     x, weight = op.value(), op.value("weight")
     window = window_of(op, op.shape(weight)[2:])
-    sizes = spatial(op, x)
+    sizes = spatial(x, window)
     kind = op.text("pad_type", "valid")
     wanted = op.ints("output_shape")[2:] if op.has("output_shape") else None
     custom = op.ints("pad", [0, 0] * len(window.kernel))

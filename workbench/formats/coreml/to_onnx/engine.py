@@ -34,6 +34,7 @@ def lower_program(
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
     states: Mapping[str, str],
+    hub_names: Mapping[str, str],
 ) -> ir.Model:
     """The hub graph of a program.
 
@@ -41,22 +42,24 @@ def lower_program(
         program: the function to lower.
         name: the graph's name.
         inputs: the model's inputs, by name those of the function.
-        outputs: the model's outputs, by name tensors of the function.
+        outputs: the model's outputs, by their names in the hub.
         states: inputs that are states → the output, not among ``outputs``, with the state's value after the run.
+        hub_names: tensors that the hub calls otherwise than the program: those that take the name of an input.
 
     Raises:
         ConversionError: with all refusals.
         ModelError: the program contradicts itself.
     """
     emitter = Emitter(name)
-    scope = Scope(emitter)
+    scope = Scope(emitter, hub_names=hub_names)
     for spec in inputs:
         scope.input(spec)
     refusals: list[Refusal] = []
     lower_block(program.block, program, scope, refusals)
     if refusals:
         raise ConversionError(refusals, name)
-    results = [_output(scope, spec, program.package.label) for spec in outputs]
+    own = {other: name for name, other in hub_names.items()}
+    results = [_output(scope, own.get(spec.name, spec.name), program.package.label) for spec in outputs]
     return emitter.finish([*results, *(_after(scope, state, output) for state, output in states.items())])
 
 
@@ -170,9 +173,9 @@ def _after(scope: Scope, state: str, name: str) -> ir.Value:
     return scope.emitter.rename(scope.emitter.op("Identity", scope.raw(state)), name)
 
 
-def _output(scope: Scope, spec: TensorSpec, label: str) -> ir.Value:
-    """The tensor of that name; one that no operation makes is passed through Identity."""
+def _output(scope: Scope, name: str, label: str) -> ir.Value:
+    """The tensor of that name in the program."""
     try:
-        return scope.raw(spec.name)
+        return scope.raw(name)
     except ModelError as error:
         raise ModelError(f"{label}: the output: {error}") from error

@@ -216,7 +216,8 @@ def _axis(emit: Emitter, x: ir.Value, coordinates: ir.Value, place: int, pixels:
 def affine(op: MilOperation, emit: Emitter) -> ir.Value:
     """``x [B, C, H1, W1]`` at ``(a0 x + a1 y + a2, b0 x + b1 y + b2)`` for each pixel (x, y) of the output.
 
-    Coordinates are −1 and 1 at the centres of the outermost pixels, of the input as of the output.
+    Coordinates are −1 and 1 at the centres of the outermost pixels, of the input as of the output; one row or column
+    alone is at 0, as in PyTorch's ``affine_grid``, which coremltools makes this operator of.
     """
     x, matrix = op.value(), op.value("transform_matrix")
     for name, only in _AFFINE.items():
@@ -225,17 +226,20 @@ def affine(op: MilOperation, emit: Emitter) -> ir.Value:
     if not op.flag("align_corners") or op.number("padding_value") != 0:
         raise Refused("the operator is defined for align_corners = true and padding_value = 0 only")
     height, width = op.integer("output_height"), op.integer("output_width")
-    if 1 in (height, width):
-        raise Refused("an output of one row or column: which coordinate it stands for is not specified")
     bounded(height + width, "the grid of an affine transform")
-    down = emit.const(np.linspace(-1, 1, height).astype(np.float32).reshape(1, height, 1))
-    along = emit.const(np.linspace(-1, 1, width).astype(np.float32).reshape(1, 1, width))
+    down = emit.const(_centred(height).reshape(1, height, 1))
+    along = emit.const(_centred(width).reshape(1, 1, width))
     horizontal, vertical = (
         padded(emit, _axis(emit, x, _transformed(emit, matrix, 3 * place, along, down), place, _ALIGNED), "constant")
         for place in (0, 1)
     )
     found = sampled(emit, x, images_of(emit, x, [-1, 1, 1]), vertical, horizontal, nearest=False, fill=0.0)
     return emit.op("Transpose", found, perm=[0, 3, 1, 2])
+
+
+def _centred(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """From -1 to 1; one alone is 0."""
+    return (np.linspace(-1, 1, count) if count > 1 else np.zeros(count)).astype(np.float32)
 
 
 _AFFINE = {

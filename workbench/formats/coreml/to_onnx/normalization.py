@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.formats.coreml.tensors import bounded, like, rank_of
+from workbench.formats.coreml.to_onnx.activation import per_channel
 from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.hub import Emitter, dims_of
 from workbench.lowering import Refused
@@ -24,13 +25,6 @@ def _scale_and_shift(op: MilOperation, emit: Emitter, count: int) -> tuple[ir.Va
     )
 
 
-def _channels(x: ir.Value) -> int:
-    dims = dims_of(x)
-    if dims is None or len(dims) < 2 or not isinstance(dims[1], int):
-        raise Refused(f"the number of channels of {x.name!r} is only known at run time")
-    return dims[1]
-
-
 @mil.lowers("batch_norm")
 def batch_norm(op: MilOperation, emit: Emitter) -> ir.Value:
     """``gamma * (x - mean) / sqrt(variance + epsilon) + beta`` by channel; x: [N, C, …]."""
@@ -42,9 +36,23 @@ def batch_norm(op: MilOperation, emit: Emitter) -> ir.Value:
 @mil.lowers("instance_norm")
 def instance_norm(op: MilOperation, emit: Emitter) -> ir.Value:
     """Each channel of each example normalised by its own mean and variance; x: [N, C, …]."""
-    x = op.value()
-    gamma, beta = _scale_and_shift(op, emit, _channels(x))
-    return emit.op("InstanceNormalization", x, gamma, beta, epsilon=op.number("epsilon", 1e-5))
+    x, epsilon = op.value(), op.number("epsilon", 1e-5)
+    channels = (dims_of(x) or (None, None))[1]
+    if isinstance(channels, int):
+        return emit.op("InstanceNormalization", x, *_scale_and_shift(op, emit, channels), epsilon=epsilon)
+    result = _normalised(emit, x, emit.const(list(range(2, op.rank(x)))), epsilon)
+    for name, operator in (("gamma", "Mul"), ("beta", "Add")):
+        if op.has(name):
+            result = emit.op(operator, result, per_channel(op, emit, name, x))
+        op.ignore(name)
+    return result
+
+
+def _normalised(emit: Emitter, x: ir.Value, axes: ir.Value, epsilon: float) -> ir.Value:
+    """``(x - mean) / sqrt(variance + epsilon)`` over the axes."""
+    centred = emit.op("Sub", x, emit.op("ReduceMean", x, axes, keepdims=1))
+    variance = emit.op("ReduceMean", emit.op("Mul", centred, centred), axes, keepdims=1)
+    return emit.op("Div", centred, emit.op("Sqrt", emit.op("Add", variance, like(emit, epsilon, x))))
 
 
 @mil.lowers("layer_norm")
@@ -57,10 +65,7 @@ def layer_norm(op: MilOperation, emit: Emitter) -> ir.Value:
     gamma, beta = op.optional("gamma"), op.optional("beta")
     if gamma is not None and axes == list(range(axes[0], rank)):
         return emit.op("LayerNormalization", x, gamma, beta, axis=axes[0], epsilon=epsilon)
-    over = emit.const(axes)
-    centred = emit.op("Sub", x, emit.op("ReduceMean", x, over, keepdims=1))
-    variance = emit.op("ReduceMean", emit.op("Mul", centred, centred), over, keepdims=1)
-    result = emit.op("Div", centred, emit.op("Sqrt", emit.op("Add", variance, like(emit, epsilon, x))))
+    result = _normalised(emit, x, emit.const(axes), epsilon)
     missing = emit.const([axis for axis in range(rank) if axis not in axes])
     if gamma is not None:
         result = emit.op("Mul", result, emit.op("Unsqueeze", gamma, missing))
@@ -81,26 +86,25 @@ def local_response_norm(op: MilOperation, emit: Emitter) -> ir.Value:
     """``x / (k + alpha / size * sum(x ** 2)) ** beta``, the sum over ``size`` neighbouring channels.
 
     Of an even number one more lies before than behind, as in PyTorch, coremltools' reference. The channels are the last
-    but two dimension: its test with a tensor of rank 3 expects what that gives (and NeuralNetwork.proto says so of its
-    layer), although the reference of the operator writes [n, C, *D] of that rank too. onnxruntime's LRN takes rank 4.
+    but two dimension, what is before them is batch: its test with a tensor of rank 3 expects what that gives, and
+    NeuralNetwork.proto says so of the layer that coremltools makes of the operator, although the operator's reference
+    writes [n, C, *D] of rank 3 too. onnxruntime's LRN takes rank 4.
     """
     x, size = op.value(), op.integer("size")
-    if op.rank(x) not in (3, 4):
-        raise Refused(
-            f"x is of rank {op.rank(x)}: which dimension has the channels is specified for ranks 3 and 4 only"
-        )
     alpha, beta, k = op.number("alpha", 1e-4), op.number("beta", 0.75), op.number("k", 1.0)
     return across_channels(emit, x, size, (alpha, beta, k))
 
 
 def across_channels(emit: Emitter, x: ir.Value, size: int, numbers: tuple[float, float, float]) -> ir.Value:
-    """That formula for [N, C, H, W] or [C, H, W]; the numbers are alpha, beta and k.
+    """That formula for [*, C, H, W]; the numbers are alpha, beta and k.
 
     The mean of the squares of ``size`` channels is that of a pool over [N, 1, C, H W].
     """
     alpha, beta, k = numbers
     if size < 1:
         raise Refused(f"a window of {size} channels")
+    if rank_of(x) < 3:
+        raise Refused(f"a tensor of rank {rank_of(x)} has no channels, height and width")
     if rank_of(x) == 4 and size % 2:
         return emit.op("LRN", x, size=size, alpha=alpha, beta=beta, bias=k)
     squares = emit.op("Reshape", emit.op("Mul", x, x), emit.op("Concat", *_as_rows(emit, x), axis=0))
@@ -112,7 +116,6 @@ def across_channels(emit: Emitter, x: ir.Value, size: int, numbers: tuple[float,
 
 
 def _as_rows(emit: Emitter, x: ir.Value) -> list[ir.Value]:
-    """The shape [N, 1, C, H W] of x: [N, C, H, W] or [C, H, W], in parts."""
-    channels = emit.op("Shape", x, start=-3, end=-2)
-    batch = emit.op("Shape", x, end=1) if rank_of(x) == 4 else emit.const([1])
-    return [batch, emit.const([1]), channels, emit.const([-1])]
+    """The shape [N, 1, C, H W] of x: [*, C, H, W], in parts."""
+    channels, size = emit.op("Shape", x, start=-3, end=-2), emit.op("Shape", x, start=-2)
+    return [emit.const([-1]), emit.const([1]), channels, emit.op("ReduceProd", size, keepdims=1)]

@@ -1,7 +1,7 @@
 """Random numbers, made in the graph by hashing the position of each element with the seed.
 
 A seed gives the same numbers in every run and on every machine; an operation without one (seed -1) takes a seed of its
-own, by its name. Core ML's own generator is not specified: the distributions are the same, the numbers are not.
+own, by its name. Inside a loop the number of the iteration is hashed in too, so that each draws numbers of its own. Core ML's own generator is not specified: the distributions are the same, the numbers are not.
 
 https://apple.github.io/coremltools/source/coremltools.converters.mil.mil.ops.defs.html#module-coremltools.converters.mil.mil.ops.defs.iOS15.random
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -19,7 +20,6 @@ from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.hub import Emitter
 from workbench.lowering import Refused
 
-Keys = tuple[int, int]
 Shape = ir.Value | Sequence[int]
 
 _MASK = 2**32 - 1
@@ -27,10 +27,31 @@ _MIXING = (16, 0x21F0AAAD, 15, 0xD35A2D97, 15)
 """Shift, multiply, shift, multiply, shift: a bijection of 32 bits with low bias, https://github.com/skeeto/hash-prospector"""
 
 
-def keys(seed: int, name: str) -> Keys:
-    """Two words of 32 bits that decide all numbers of an operation: by its seed, or by its name if that is -1."""
+@dataclass(frozen=True)
+class Keys:
+    """What decides all numbers of an operation.
+
+    Attributes:
+        first: 32 bits, added to the positions; ``second`` is laid over their hashes.
+        turn: inside a loop, a word of 32 bits that differs from iteration to iteration: int64 without dimensions.
+    """
+
+    first: int
+    second: int
+    turn: ir.Value | None = None
+
+
+def keys(seed: int, name: str, turn: ir.Value | None = None) -> Keys:
+    """The keys of an operation: by its seed, or by its name if that is -1."""
     digest = hashlib.sha256((f"name {name}" if seed == -1 else f"seed {seed}").encode()).digest()
-    return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
+    return Keys(int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little"), turn)
+
+
+def turn_of(emit: Emitter, iteration: ir.Value, outer: ir.Value | None) -> ir.Value:
+    """The word of an iteration of a loop: int64 without dimensions, as ``iteration`` and that of the loop around it."""
+    if outer is not None:
+        iteration = emit.op("Add", iteration, _mixed(emit, outer))
+    return _mixed(emit, emit.op("BitwiseAnd", emit.op("Add", iteration, emit.const(1)), emit.const(_MASK)))
 
 
 def _mixed(emit: Emitter, words: ir.Value) -> ir.Value:
@@ -56,9 +77,11 @@ def bits(emit: Emitter, shape: Shape, key: Keys, stream: int = 0, streams: int =
     sizes = shape if isinstance(shape, ir.Value) else emit.const(list(shape), "int64")
     count = emit.op("ReduceProd", sizes, keepdims=0)
     positions = emit.op("Range", emit.const(0), count, emit.const(1))
-    counters = emit.op("Add", emit.op("Mul", positions, emit.const(streams)), emit.const(stream + key[0]))
+    counters = emit.op("Add", emit.op("Mul", positions, emit.const(streams)), emit.const(stream + key.first))
     words = _mixed(emit, emit.op("BitwiseAnd", counters, emit.const(_MASK)))
-    words = _mixed(emit, emit.op("BitwiseXor", words, emit.const(key[1])))
+    words = _mixed(emit, emit.op("BitwiseXor", words, emit.const(key.second)))
+    if key.turn is not None:
+        words = _mixed(emit, emit.op("BitwiseXor", words, key.turn))
     return emit.op("Reshape", words, sizes, allowzero=1)
 
 
@@ -128,7 +151,7 @@ def categorical(emit: Emitter, x: ir.Value, size: int, key: Keys, *, logits: boo
 
 
 def _keys(op: MilOperation) -> Keys:
-    return keys(op.integer("seed", -1), op.outputs[0].name)
+    return keys(op.integer("seed", -1), op.outputs[0].name, op.turn)
 
 
 @mil.lowers("random_uniform")

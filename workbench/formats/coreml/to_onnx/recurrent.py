@@ -42,12 +42,10 @@ def _bias(emit: Emitter, op: MilOperation, names: Sequence[str], order: Sequence
     """ONNX's [D, 2 G H]: the whole bias as that of the input, zeros as that of the state."""
     if not any(op.has(name) for name in names):
         return None
-    rows = []
-    for name in names:
-        if not op.has(name):
-            raise Refused(f"{name!r} is missing while the other direction has one")
-        row = _gates(emit, op.value(name), order)
-        rows.append(emit.op("Concat", row, emit.op("Sub", row, row), axis=1))
+    given = [_gates(emit, op.value(name), order) if op.has(name) else None for name in names]
+    first = next(row for row in given if row is not None)
+    zeros = emit.op("Sub", first, first)  # for the direction that has no bias, too
+    rows = [emit.op("Concat", zeros if row is None else row, zeros, axis=1) for row in given]
     return _directions(emit, rows)
 
 

@@ -69,7 +69,9 @@ def _interpolated(emit: Emitter, x: ir.Value, axis: int, rank: int, weights: Wei
         return emit.op("MatMul", x, emit.const(np.ascontiguousarray(weights.T)))
     if axis == rank - 2:
         return emit.op("MatMul", emit.const(weights), x)
-    raise Refused("this sampling mode is supported for the last two dimensions only")
+    order = [*(other for other in range(rank) if other != axis), axis]
+    made = emit.op("MatMul", emit.op("Transpose", x, perm=order), emit.const(np.ascontiguousarray(weights.T)))
+    return emit.op("Transpose", made, perm=[order.index(place) for place in range(rank)])
 
 
 def nearest(emit: Emitter, x: ir.Value, target: Sequence[int]) -> ir.Value:
@@ -77,10 +79,7 @@ def nearest(emit: Emitter, x: ir.Value, target: Sequence[int]) -> ir.Value:
     sizes = shape_of(x)
     first = len(sizes) - len(target)
     if all(new % size == 0 for size, new in zip(sizes[first:], target, strict=True)):
-        return _resized(
-            emit, x, [*sizes[:first], *target], mode="nearest", coordinate_transformation_mode="asymmetric",
-            nearest_mode="floor",
-        )  # fmt: skip
+        return _resized(emit, x, [*sizes[:first], *target], **_NEAREST)
     for axis, (size, new) in enumerate(zip(sizes[first:], target, strict=True), first):
         if new != size:
             bounded(new, "the indices of a resize")
@@ -97,12 +96,26 @@ def _dynamic(x: ir.Value) -> bool:
     return dims is None or not all(isinstance(dim, int) for dim in dims)
 
 
-def _by_scales(op: MilOperation, emit: Emitter, x: ir.Value, factors: Sequence[float], **attributes: str) -> ir.Value:
-    """Resize by whole factors, for sizes that are only known at run time."""
-    if not all(float(factor).is_integer() for factor in factors):
-        raise Refused("a fractional scale of a size that is only known at run time", "fix the input shapes")
-    scales = np.asarray([1.0] * (op.rank(x) - 2) + list(factors), dtype=np.float32)
-    return emit.op("Resize", x, None, emit.const(scales), **attributes)
+def scaled_at_run_time(emit: Emitter, x: ir.Value, factors: Sequence[float], mode: str) -> ir.Value:
+    """The last two dimensions, of sizes that are only known at run time, to ``floor(size * factor)``.
+
+    Args:
+        mode: of :data:`COORDINATES` for linear interpolation; ``""`` takes the nearest element, towards zero.
+    """
+    attributes = {"mode": "linear", "coordinate_transformation_mode": COORDINATES[mode]} if mode else _NEAREST
+    if all(float(factor).is_integer() for factor in factors):
+        scales = np.asarray([1.0] * (rank_of(x) - 2) + list(factors), dtype=np.float32)
+        return emit.op("Resize", x, None, emit.const(scales), **attributes)
+    sizes = emit.op("Cast", emit.op("Shape", x, start=-2), to=ir.DataType.DOUBLE.value)
+    target = emit.op("Floor", emit.op("Mul", sizes, emit.const(list(factors), "float64")))
+    target = emit.op("Cast", target, to=ir.DataType.INT64.value)
+    if not mode:
+        return _nearest_at_run_time(emit, x, [emit.op("Gather", target, emit.const(place)) for place in (0, 1)])
+    wanted = emit.op("Concat", emit.op("Shape", x, end=-2), target, axis=0)
+    return emit.op("Resize", x, None, None, wanted, **attributes)
+
+
+_NEAREST = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 
 
 @mil.lowers("upsample_nearest_neighbor")
@@ -111,9 +124,7 @@ def upsample_nearest_neighbor(op: MilOperation, emit: Emitter) -> ir.Value:
     x = op.value()
     factors = _scaled(op, x)
     if _dynamic(x):
-        return _by_scales(
-            op, emit, x, factors, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
-        )
+        return scaled_at_run_time(emit, x, factors, "")
     return nearest(emit, x, _target(op, x, factors))
 
 
@@ -137,7 +148,7 @@ def upsample_bilinear(op: MilOperation, emit: Emitter) -> ir.Value:
         raise Refused("align_corners and half_pixel_centers exclude each other")
     mode = "STRICT_ALIGN_CORNERS" if aligned else "UNALIGN_CORNERS" if centres else "DEFAULT"
     if _dynamic(x):
-        return _by_scales(op, emit, x, factors, mode="linear", coordinate_transformation_mode=COORDINATES[mode])
+        return scaled_at_run_time(emit, x, factors, mode)
     return linear(emit, x, _target(op, x, factors), mode)
 
 
@@ -177,11 +188,13 @@ def resize(op: MilOperation, emit: Emitter) -> ir.Value:
     whole = all(new % size == 0 for size, new in zip(old, target, strict=True))
     if mode != "DEFAULT" and not (mode == "UNALIGN_CORNERS" and whole):
         raise Refused(f"nearest neighbours with sampling_mode = {mode!r}: how ties are rounded is not specified")
-    return nearest(emit, x, target) if whole else _at_centres(emit, x, [emit.const(new) for new in target])
+    if whole:
+        return nearest(emit, x, target)
+    return _nearest_at_run_time(emit, x, [emit.const(new) for new in target], centred=True)
 
 
-def _at_centres(emit: Emitter, x: ir.Value, target: Sequence[ir.Value]) -> ir.Value:
-    """Element ``floor((i + 0.5) * old / new)`` of the last dimensions, in integers.
+def _nearest_at_run_time(emit: Emitter, x: ir.Value, target: Sequence[ir.Value], *, centred: bool = False) -> ir.Value:
+    """Element ``floor(i * old / new)`` of the last dimensions, or ``floor((i + 0.5) * old / new)``, in integers.
 
     Args:
         target: int64 sizes without dimensions.
@@ -189,9 +202,41 @@ def _at_centres(emit: Emitter, x: ir.Value, target: Sequence[ir.Value]) -> ir.Va
     sizes, first = emit.op("Shape", x), rank_of(x) - len(target)
     for axis, new in enumerate(target, first):
         steps = emit.op("Mul", emit.op("Range", emit.const(0), new, emit.const(1)), emit.const(2))
-        odd = emit.op("Mul", emit.op("Add", steps, emit.const(1)), emit.op("Gather", sizes, emit.const(axis)))
-        x = emit.op("Gather", x, emit.op("Div", odd, emit.op("Mul", new, emit.const(2))), axis=axis)
+        steps = emit.op("Add", steps, emit.const(1)) if centred else steps
+        places = emit.op("Mul", steps, emit.op("Gather", sizes, emit.const(axis)))
+        x = emit.op("Gather", x, emit.op("Div", places, emit.op("Mul", new, emit.const(2))), axis=axis)
     return x
+
+
+def _linear_at_run_time(emit: Emitter, x: ir.Value, axis: int, new: ir.Value, mode: str) -> ir.Value:
+    """Linear interpolation of one dimension at the grid points of a mode that Resize does not have.
+
+    Args:
+        new: int64 size without dimensions.
+    """
+    one = emit.const(1.0)
+    size, count = (
+        emit.op("Cast", value, to=ir.DataType.FLOAT.value)
+        for value in (emit.op("Gather", emit.op("Shape", x), emit.const(axis)), new)
+    )
+    last, steps = emit.op("Sub", size, one), emit.op("Range", emit.const(0.0), count, one)
+    if mode == "OFFSET_CORNERS":
+        extent = emit.op("Div", emit.op("Max", last, one), count)
+        points = emit.op("Mul", emit.op("Add", steps, emit.const(0.5)), extent)
+    else:
+        extent = emit.op("Div", last, emit.op("Max", emit.op("Sub", count, one), one))
+        middle = emit.op("Mul", last, emit.const(0.5))
+        points = emit.op("Where", emit.op("Equal", count, one), middle, emit.op("Mul", steps, extent))
+    points = emit.op("Min", points, last)
+    low = emit.op("Floor", points)
+    high = emit.op("Min", emit.op("Add", low, one), last)
+    behind = list(range(1, rank_of(x) - axis))
+    part = emit.op("Sub", points, low)
+    part = emit.op("Unsqueeze", part, emit.const(behind)) if behind else part
+    first, second = (
+        emit.op("Gather", x, emit.op("Cast", place, to=ir.DataType.INT64.value), axis=axis) for place in (low, high)
+    )
+    return emit.op("Add", emit.op("Mul", first, emit.op("Sub", one, part)), emit.op("Mul", second, part))
 
 
 def _resized_at_run_time(
@@ -202,10 +247,15 @@ def _resized_at_run_time(
     old = emit.op("Slice", sizes, emit.const([first]), emit.const([2**62]))
     asked = emit.op("Slice", op.integers(emit, "shape"), emit.const([-count]), emit.const([2**62]))
     target = emit.op("Where", emit.op("Equal", asked, emit.const(0)), old, asked)
-    if interpolation == "NEAREST_NEIGHBOR" and mode == "DEFAULT":
-        return _at_centres(emit, x, [emit.op("Gather", target, emit.const(index)) for index in range(count)])
-    if interpolation != "LINEAR" or mode not in ("DEFAULT", "UNALIGN_CORNERS", "STRICT_ALIGN_CORNERS"):
-        raise Refused(f"{interpolation} with sampling_mode = {mode!r} to sizes that are only known at run time")
+    each = [emit.op("Gather", target, emit.const(index)) for index in range(count)]
+    if interpolation == "NEAREST_NEIGHBOR":
+        if mode != "DEFAULT":
+            raise Refused(f"nearest neighbours with sampling_mode = {mode!r}: how ties are rounded is not specified")
+        return _nearest_at_run_time(emit, x, each, centred=True)
+    if mode in ("OFFSET_CORNERS", "ALIGN_CORNERS"):
+        for axis, new in enumerate(each, first):
+            x = _linear_at_run_time(emit, x, axis, new, mode)
+        return x
     wanted = emit.op("Concat", emit.op("Slice", sizes, emit.const([0]), emit.const([first])), target, axis=0)
     attributes = {"mode": "linear", "coordinate_transformation_mode": COORDINATES[mode]}
     return emit.op("Resize", x, None, None, wanted, **attributes)

@@ -6,7 +6,8 @@ is cast to float16 behind it (onnxruntime's own float16 keeps float32 between op
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -36,12 +37,24 @@ class Scope:
         emitter: of the graph that the block becomes.
         outer: the scope around a nested block. Constants go to the outermost, where any graph can read them.
         suffix: ends the hub's names of the block's tensors, where the block is lowered more than once.
+        hub_names: what tensors of this block are called in the hub, where that is not as the program has it.
+
+    Attributes:
+        turn: inside a loop, a word that differs from iteration to iteration (for random numbers).
     """
 
-    def __init__(self, emitter: Emitter, outer: Scope | None = None, suffix: str = "") -> None:
+    def __init__(
+        self,
+        emitter: Emitter,
+        outer: Scope | None = None,
+        suffix: str = "",
+        hub_names: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.emitter = emitter
         self._outer = outer
+        self._hub_names = hub_names
         self.suffix: str = (outer.suffix if outer is not None else "") + suffix
+        self.turn: ir.Value | None = outer.turn if outer is not None else None
         self.constants: dict[str, Constant] = {}
         self._raw: dict[str, ir.Value] = {}
         self._arithmetic: dict[str, ir.Value] = {}
@@ -99,13 +112,14 @@ class Scope:
                 raise ModelError(f"{spec.name!r} is declared as {spec.dtype} but comes out as {found}.")
             value = self.emitter.op("Cast", value, to=dtype_named(spec.dtype).value)
         self._check_shape(spec, value)
-        value = self.emitter.rename(value, spec.name + self.suffix)
+        value = self.emitter.rename(value, self._hub_names.get(spec.name, spec.name) + self.suffix)
         if spec.shape is not None and value.shape is not None:
             dims = [new if isinstance(new, int) else old for old, new in zip(value.shape, spec.shape, strict=True)]
             value.shape = ir.Shape(dims)
         elif spec.shape is not None:
             value.shape = ir.Shape(spec.shape)
         self._raw[spec.name] = value
+        self._arithmetic.pop(spec.name, None)
         return value
 
     def _check_shape(self, spec: TensorSpec, value: ir.Value) -> None:

@@ -25,16 +25,24 @@ class Suppression:
     """How boxes are chosen.
 
     Attributes:
-        most: how many places there are.
-        overlap: intersection over union above which the box with the lower score is dropped.
-        score: boxes with a score below it are rejected before; ``None`` keeps all.
+        most: how many places there are, int64 ``[1]``.
+        overlap: intersection over union above which the box with the lower score is dropped, float32 ``[1]``.
+        score: boxes with a score below it are rejected before, float32 ``[1]``; ``None`` keeps all.
         per_class: boxes only drop others of their own class, the one with their highest score.
     """
 
-    most: int
-    overlap: float
-    score: float | None = None
+    most: ir.Value
+    overlap: ir.Value
+    score: ir.Value | None = None
     per_class: bool = False
+
+
+def check(most: float | None, overlap: float | None) -> None:
+    """Refuse numbers, as far as they are known, that say nothing."""
+    if overlap is not None and overlap < 0:
+        raise Refused(f"iou_threshold = {overlap}: an overlap is not negative")
+    if most is not None:
+        bounded(int(most), "the boxes of a suppression")
 
 
 def suppressed(emit: Emitter, boxes: ir.Value, scores: ir.Value, how: Suppression) -> Sequence[ir.Value]:
@@ -48,15 +56,13 @@ def suppressed(emit: Emitter, boxes: ir.Value, scores: ir.Value, how: Suppressio
         Boxes ``[n, most, 4]`` and scores ``[n, most, K]`` with zeros in the places that are left, indices
         ``[n, most]`` (int32) with -1 there, and the number of boxes chosen ``[n]`` (int32).
     """
-    if how.overlap < 0:
-        raise Refused(f"iou_threshold = {how.overlap}: an overlap is not negative")
-    bounded(how.most, "the boxes of a suppression")
     best = emit.op("ReduceMax", scores, emit.const([-1]), keepdims=0)
     kept = _or_best(emit, _kept(emit, boxes, scores, best, how), best)
     places = _places(emit, best, kept, how.most)
     count = emit.op("ReduceSum", emit.op("Cast", kept, to=_INT64), emit.const([-1]), keepdims=1)
-    count = emit.op("Min", count, emit.const(how.most))
-    taken = emit.op("Less", emit.const(np.arange(how.most)), count)
+    count = emit.op("Min", count, how.most)
+    numbers = emit.op("Range", emit.const(0), emit.op("Squeeze", how.most), emit.const(1))
+    taken = emit.op("Less", numbers, count)
     chosen = emit.op("Where", taken, places, emit.const(-1))
     return (
         _gathered(emit, boxes, places, taken),
@@ -71,7 +77,7 @@ def _kept(emit: Emitter, boxes: ir.Value, scores: ir.Value, best: ir.Value, how:
     rejected = emit.const(-np.inf, "float32")
     ranked = best
     if how.score is not None:
-        ranked = emit.op("Where", emit.op("GreaterOrEqual", best, emit.const(how.score)), best, rejected)
+        ranked = emit.op("Where", emit.op("GreaterOrEqual", best, how.score), best, rejected)
     ranked = emit.op("Unsqueeze", ranked, emit.const([1]))  # [n, 1, B]
     if how.per_class:
         classes = emit.op("Shape", scores, start=2, end=3)
@@ -82,7 +88,7 @@ def _kept(emit: Emitter, boxes: ir.Value, scores: ir.Value, best: ir.Value, how:
         )
         ranked = emit.op("Where", of_class, ranked, rejected)  # [n, K, B]
     found = emit.op(
-        "NonMaxSuppression", boxes, ranked, emit.const([how.most]), emit.const([min(how.overlap, 1.0)]),
+        "NonMaxSuppression", boxes, ranked, how.most, emit.op("Min", how.overlap, emit.const(1.0)),
         emit.const([_FAR]), center_point_box=1,
     )  # fmt: skip
     pairs = emit.op("Gather", found, emit.const([0, 2]), axis=1)  # batch and box
@@ -100,11 +106,12 @@ def _or_best(emit: Emitter, kept: ir.Value, best: ir.Value) -> ir.Value:
     return emit.op("Or", kept, emit.op("And", first, emit.op("Equal", total, emit.const(0))))
 
 
-def _places(emit: Emitter, best: ir.Value, kept: ir.Value, most: int) -> ir.Value:
+def _places(emit: Emitter, best: ir.Value, kept: ir.Value, most: ir.Value) -> ir.Value:
     """Indices of the kept boxes, best first, ``[n, most]``; the places behind them hold valid or invalid indices."""
     ranked = emit.op("Where", kept, best, emit.const(-np.inf, "float32"))
-    ranked = emit.op("Pad", ranked, emit.const([0, 0, 0, most]), emit.const(-np.inf, "float32"))
-    return emit.ops("TopK", ranked, emit.const([most]), axis=-1, outputs=2)[1]
+    amounts = emit.op("Concat", emit.const([0, 0, 0]), most, axis=0)
+    ranked = emit.op("Pad", ranked, amounts, emit.const(-np.inf, "float32"))
+    return emit.ops("TopK", ranked, most, axis=-1, outputs=2)[1]
 
 
 def _gathered(emit: Emitter, rows: ir.Value, places: ir.Value, taken: ir.Value) -> ir.Value:
@@ -114,16 +121,17 @@ def _gathered(emit: Emitter, rows: ir.Value, places: ir.Value, taken: ir.Value) 
     return emit.op("Where", emit.op("Unsqueeze", taken, emit.const([-1])), found, emit.const(0.0))
 
 
-def _how(op: MilOperation, score: float | None) -> Suppression:
-    return Suppression(
-        op.integer("max_boxes"), op.number("iou_threshold"), score, op.flag("per_class_suppression", False)
-    )
+def _how(op: MilOperation, emit: Emitter, score: float | None) -> Suppression:
+    most, overlap = op.integer("max_boxes"), op.number("iou_threshold")
+    check(most, overlap)
+    least = None if score is None else emit.const([score])
+    return Suppression(emit.const([most]), emit.const([overlap]), least, op.flag("per_class_suppression", False))
 
 
 @mil.lowers("non_maximum_suppression")
 def non_maximum_suppression_15(op: MilOperation, emit: Emitter) -> Sequence[ir.Value]:
     """Boxes ``[n, B, 4]`` and scores ``[n, B, K]``; four outputs."""
-    how = _how(op, op.number("score_threshold"))
+    how = _how(op, emit, op.number("score_threshold"))
     return suppressed(emit, op.value("boxes"), op.value("scores"), how)
 
 
@@ -131,5 +139,5 @@ def non_maximum_suppression_15(op: MilOperation, emit: Emitter) -> Sequence[ir.V
 def non_maximum_suppression_17(op: MilOperation, emit: Emitter) -> Sequence[ir.Value]:
     """Boxes ``[n, 4, B]`` and scores ``[n, K, B]``, no threshold of scores; three outputs, the boxes last as well."""
     boxes, scores = (emit.op("Transpose", op.value(name), perm=[0, 2, 1]) for name in ("boxes", "scores"))
-    found, best, indices, _ = suppressed(emit, boxes, scores, _how(op, None))
+    found, best, indices, _ = suppressed(emit, boxes, scores, _how(op, emit, None))
     return (*(emit.op("Transpose", rows, perm=[0, 2, 1]) for rows in (found, best)), indices)

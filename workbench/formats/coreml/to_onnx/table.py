@@ -71,6 +71,20 @@ class MilOperation:
         scope = Scope(emitter, self._scope, suffix)
         return block, scope, lambda: nested(block, scope)
 
+    @property
+    def turn(self) -> ir.Value | None:
+        """Inside a loop, a word that differs from iteration to iteration."""
+        return self._scope.turn
+
+    def state(self, name: str) -> ir.Value:
+        """What a state of the program holds at this point."""
+        return self._scope.raw(name)
+
+    def set_state(self, name: str, value: ir.Value) -> None:
+        """What reads the state behind this operation reads the value instead."""
+        if not self._scope.rebind(name, value):
+            raise ModelError(f"{name!r}, which is written, is no state.")
+
     def leftover(self) -> tuple[str, ...]:
         """Parameters that nobody has read."""
         return tuple(sorted(self._unread))
@@ -103,14 +117,11 @@ class MilOperation:
         return [self._scope.arithmetic(binding) for binding in self._many(name)]
 
     def overwrite(self, name: str, value: ir.Value) -> None:
-        """What reads the parameter, a state, behind this operation reads the value instead.
-
-        Raises:
-            Refused: the operation stands in a block, which may run any number of times.
-        """
+        """What reads the parameter, a state, behind this operation reads the value instead."""
         binding = self._one(name)
-        if isinstance(binding, Constant) or not self._scope.rebind(binding, value):
-            raise Refused("a state is written inside a block of cond or while_loop")
+        if isinstance(binding, Constant):
+            raise ModelError(f"the parameter {name!r} is a constant, no state.")
+        self.set_state(binding, value)
 
     def raws(self, name: str = "values") -> list[ir.Value]:
         """As :meth:`raw`, for a parameter of several tensors."""
