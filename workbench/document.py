@@ -152,6 +152,7 @@ class Provenance:
         folded: source layers that became constants.
         approximate: source layer → the bound within which the conversion says what it says; exact layers are not in it.
         pictures: own inputs that take pictures → how the values of the source's input follow from them.
+        constants: source inputs that were given a value for good → that value, an array.
     """
 
     source_format: str
@@ -163,6 +164,7 @@ class Provenance:
     folded: tuple[str, ...] = ()
     approximate: Mapping[str, str] = field(default_factory=dict)
     pictures: Mapping[str, Pixels] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """A deterministic text form, kept inside the written model."""
@@ -180,6 +182,11 @@ class Provenance:
                 "folded": list(self.folded),
                 "approximate": dict(self.approximate),
                 **({"pictures": {name: how.to_list() for name, how in self.pictures.items()}} if self.pictures else {}),
+                **(
+                    {"constants": {name: [array.dtype.name, array.tolist()] for name, array in self.constants.items()}}
+                    if self.constants
+                    else {}
+                ),
             },
             ensure_ascii=True,
             separators=(",", ":"),
@@ -203,6 +210,10 @@ class Provenance:
                 outputs={str(name): _spec_from_json(spec) for name, spec in data["outputs"].items()},
                 folded=tuple(map(str, data["folded"])),
                 approximate={str(name): str(bound) for name, bound in data.get("approximate", {}).items()},
+                constants={
+                    str(name): np.asarray(values, np.dtype(str(dtype)))
+                    for name, (dtype, values) in data.get("constants", {}).items()
+                },
                 pictures={str(name): Pixels.from_list(how) for name, how in data.get("pictures", {}).items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -17,7 +17,7 @@ from workbench.errors import ConversionError, ExecutionError, OptionError, Refus
 from workbench.executors import Executor, check_feeds, executor_for
 from workbench.files import replacing
 from workbench.formats import Draft, Format, Source, format_named, format_of, make_options
-from workbench.hub import Specialized, check_shapes, open_dimensions, specialize
+from workbench.hub import Specialized, check_shapes, fixed_inputs, open_dimensions, specialize
 from workbench.lowering import Outcome, worst
 from workbench.plan import Plan, PlanRow, Verdict
 
@@ -168,7 +168,8 @@ class Model:
         """Lower to the target, or hand out what :meth:`plan` has lowered just before with the same options."""
         wanted = format_named(target)
         chosen = make_options(wanted.options, options)
-        key = (target, repr(chosen))
+        constants = fixed_inputs(self.inputs, chosen.constants or {})
+        key = (target, repr(chosen), *(array.tobytes() for array in constants.values()))
         if self._pending is not None and self._pending[0] == key:
             return self._pending[1], self._pending[2]
         try:
@@ -178,16 +179,15 @@ class Model:
         shapes = dict(chosen.shapes or {})
         check_shapes(self.inputs, shapes)
         if wanted.static_shapes:
-            unset = open_dimensions(hub, shapes)
+            unset = open_dimensions(hub, {**shapes, **{name: array.shape for name, array in constants.items()}})
             if unset:
                 refusals = [_dynamic(self.format, target, spec) for spec in unset]
                 rows = _rows(self.layers, wanted.foresee(hub.graph), ())
                 return None, self._plan(target, options, rows, refusals)
-        specialized = (
-            specialize(hub, shapes, wanted.control) if wanted.static_shapes or shapes else Specialized(hub, ())
-        )
+        fixed = wanted.static_shapes or shapes or constants
+        specialized = specialize(hub, shapes, wanted.control, constants) if fixed else Specialized(hub, ())
         tensors = frozenset(spec.name for layer in self.layers for spec in layer.outputs)
-        inputs = tuple(_with_shape(spec, shapes.get(spec.name)) for spec in self.inputs)
+        inputs = tuple(_with_shape(spec, shapes.get(spec.name)) for spec in self.inputs if spec.name not in constants)
         source = Source(
             format=self.format,
             name=self.name,
@@ -196,6 +196,7 @@ class Model:
             tensors=tensors,
             metadata={key: text for key, text in self.metadata.items() if not key.startswith("workbench.")},
             classifier=self.document.classifier,
+            constants=constants,
             path=self.document.origin,
         )
         draft = wanted.draft(specialized, source, chosen, progress)
@@ -338,11 +339,15 @@ class Model:
         """
         origins = self.provenance.inputs if self.provenance is not None else {}
         pictures = self.provenance.pictures if self.provenance is not None else {}
+        fixed = self.provenance.constants if self.provenance is not None else {}
         by_name = {spec.name: spec for spec in self.inputs}
         by_origin = {origins[name].name: spec for name, spec in by_name.items() if name in origins}
         adapted: dict[str, Array] = {}
         for name, value in feeds.items():
             spec = by_name.get(name) or by_origin.get(name)
+            if spec is None and name in fixed:
+                _check_constant(name, value, fixed[name])
+                continue
             if spec is None:
                 expected = ", ".join(map(str, self.inputs))
                 raise ExecutionError(f"{self.format} model {self.name!r} has no input {name!r}; it takes {expected}.")
@@ -466,6 +471,14 @@ def _fit(value: Any, spec: TensorSpec, origin: TensorSpec | None) -> Array:
         if array.ndim == len(origin.shape) != len(sizes) and array.size == math.prod(sizes):
             array = array.reshape(sizes)
     return array
+
+
+def _check_constant(name: str, value: Any, constant: Array) -> None:
+    if not np.array_equal(np.asarray(value), constant):
+        raise ExecutionError(
+            f"the feed {name!r} is not what it was fixed to when the model was converted, {constant.tolist()}; "
+            "convert again with another value in constants={…}, or without it."
+        )
 
 
 def _cast(array: Array, spec: TensorSpec) -> Array:

@@ -61,6 +61,7 @@ class Feeder:
         self.matching = matching
         self.seed = seed
         self._aliases = [_aliases(reference), _aliases(target)]
+        self._constants = [_constants(reference, target), _constants(target, reference)]
 
     def samples(self, given: Given) -> tuple[Iterator[Feeds], int | None]:
         """The samples, made one after the other, and how many there will be if that is known.
@@ -84,6 +85,8 @@ class Feeder:
         counterparts = {name: self._target_spec(own) for name, own in self.matching.inputs}
         found = {}
         for spec in self.reference.inputs:
+            if spec.name in self._constants[0]:
+                continue
             shape = _resolve(spec, counterparts.get(spec.name), sizes)
             pixels = self._pictured(spec.name)
             if pixels is not None:
@@ -134,6 +137,8 @@ class Feeder:
             elif name not in given[0] and own in given[1]:
                 values = _told(given[1][own], (self.target, own), (self.reference, name))
                 given[0][name] = _fitted(_permuted(values, perm), self.reference, name)
+        for side, fixed in zip(given, self._constants, strict=True):
+            side.update((name, array) for name, array in fixed.items() if name not in side)
         return Feeds(self._ready(self.reference, given[0]), self._ready(self.target, given[1]))
 
     def _owners(self, name: str) -> tuple[str | None, str | None]:
@@ -171,6 +176,13 @@ def _aliases(model: Model) -> dict[str, str]:
     made = model.provenance
     found = {} if made is None else {spec.name: own for own, spec in made.inputs.items()}
     return {**found, **{spec.name: spec.name for spec in model.inputs}}
+
+
+def _constants(model: Model, other: Model) -> dict[str, Array]:
+    """Inputs of the model that were fixed when the other was made from it → what they were fixed to."""
+    made = other.provenance
+    own = {spec.name for spec in model.inputs}
+    return {} if made is None else {name: array for name, array in made.constants.items() if name in own}
 
 
 def _pixels(model: Model, name: str) -> Pixels | None:

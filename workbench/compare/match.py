@@ -194,7 +194,7 @@ def _speaks_of(made: Provenance, source: Model) -> bool:
     if made.source_format != source.format:
         return False
     own = {spec.name for spec in source.inputs}
-    if {spec.name for spec in made.inputs.values()} != own:
+    if {spec.name for spec in made.inputs.values()} | set(made.constants) != own:
         return False
     values = values_of(source.graph)
     return any(link.source in values for link in made.tensors.values()) or any(

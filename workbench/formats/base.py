@@ -27,9 +27,12 @@ class Options:
 
     Attributes:
         shapes: input name → sizes, for inputs with dynamic dimensions.
+        constants: input name → the value that it has for good (a sampling rate, a flag): what follows from it is
+            computed, and the converted model has no such input.
     """
 
     shapes: Mapping[str, Sequence[int]] | None = None
+    constants: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Source:
     """Every tensor that the source's own layers make: only these can be stood for by tensors of the target."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     classifier: Classifier | None = None
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    """Inputs that were given a value for good → that value, an array; :attr:`inputs` does not have them."""
     path: Path | None = None
     """The file or folder that it was read from, if any."""
 

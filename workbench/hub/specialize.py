@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from workbench.document import TensorSpec
@@ -65,14 +67,55 @@ def check_shapes(inputs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int
             raise OptionError(f"shapes: {name!r} is {spec.describe()}; {tuple(shape)} does not fit it.")
 
 
+CONSTANT_ELEMENTS = 1024
+"""What :func:`fixed_inputs` takes; a larger value belongs into the model."""
+
+
+def fixed_inputs(inputs: Sequence[TensorSpec], constants: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """The option ``constants`` as arrays of the inputs' dtypes.
+
+    Raises:
+        OptionError: an unknown name, another shape, or values that the input's dtype cannot hold.
+    """
+    by_name = {spec.name: spec for spec in inputs}
+    found = {}
+    for name, value in constants.items():
+        if name not in by_name:
+            raise OptionError(
+                f"constants: the model has no input {name!r}; its inputs are {', '.join(map(str, inputs))}."
+            )
+        spec = by_name[name]
+        try:
+            given = np.asarray(value)
+            array = given.astype(spec.dtype)
+            same = np.array_equal(array, given) or (given.dtype.kind == "f" == array.dtype.kind)
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"constants: {name!r} is {spec.describe()}, not {value!r} ({error}).") from error
+        fits = spec.shape is None or (
+            len(spec.shape) == array.ndim
+            and all(not isinstance(dim, int) or dim == size for dim, size in zip(spec.shape, array.shape, strict=True))
+        )
+        if not same or not fits or array.size > CONSTANT_ELEMENTS:
+            raise OptionError(
+                f"constants: {name!r} is {spec.describe()}; {given.dtype.name}{list(array.shape)} does not fit it, "
+                f"or is of more than {CONSTANT_ELEMENTS} elements."
+            )
+        found[name] = array
+    return found
+
+
 def specialize(
-    model: ir.Model, shapes: Mapping[str, Sequence[int]] | None = None, control: Control | None = None
+    model: ir.Model,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    control: Control | None = None,
+    constants: Mapping[str, np.ndarray[Any, Any]] | None = None,
 ) -> Specialized:
     """Fix the input shapes and compute what follows from them.
 
     Args:
         model: a hub graph; it is not changed.
         shapes: input name → sizes, for the inputs with dynamic dimensions.
+        constants: of :func:`fixed_inputs`: inputs that become constants.
         control: what becomes of control flow and sequences; by default only branches that are known are chosen.
 
     Raises:
@@ -88,7 +131,9 @@ def specialize(
     emitter.reserve(value.name for value in graph.outputs if value.name and value.name not in given)
     replay = Replay(emitter, control)
     for value in graph.inputs:
-        if isinstance(value.type, ir.TensorType):
+        if constants and value.name and value.name in constants:
+            replay.values[value] = emitter.const(constants[value.name])
+        elif isinstance(value.type, ir.TensorType):
             shape = shapes.get(value.name or "", dims_of(value))
             replay.values[value] = emitter.input(value.name or "", dtype_name(value.dtype), shape)
     try:

@@ -213,6 +213,7 @@ class ProgramDraft(Draft):
             outputs=_source_specs(outputs, self._source.outputs),
             folded=self._hub.folded,
             approximate=approximations(self.outcomes),
+            constants=self._source.constants,
             pictures={own: taken[spec.name].pixels for own, spec in inputs.items() if spec.name in taken},
         )
 

@@ -153,6 +153,7 @@ class NnefDraft(Draft):
             },
             folded=self._hub.folded,
             approximate=approximations(self.outcomes),
+            constants=source.constants,
         )
 
 

@@ -59,4 +59,5 @@ def _provenance(graph: ir.Graph, source: Source, folded: tuple[str, ...]) -> Pro
         inputs={value.name or "": inputs[value.name or ""] for value in graph.inputs if value.name in inputs},
         outputs={value.name or "": outputs[value.name or ""] for value in graph.outputs if value.name in outputs},
         folded=folded,
+        constants=source.constants,
     )

@@ -16,7 +16,7 @@ from workbench.lowering import Refused
 
 @network.lowers("batchnorm")
 def batchnorm(layer: NetworkLayer, emit: Emitter) -> ir.Value:
-    """By channel (dimension -3), with stored statistics or, ``instanceNormalization``, those of each example, or of the batch."""
+    """By channel (dimension -3): with stored statistics, each example's (``instanceNormalization``), or the batch's."""
     count, epsilon = bounded(layer.integer("channels"), "the channels"), layer.number("epsilon", 1e-5)
     gamma = layer.weights(emit, "gamma", [count]) if layer.has("gamma") else emit.const(np.ones(count, np.float32))
     beta = layer.weights(emit, "beta", [count]) if layer.has("beta") else emit.const(np.zeros(count, np.float32))

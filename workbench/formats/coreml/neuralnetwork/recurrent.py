@@ -218,9 +218,10 @@ def bi_directional_lstm(layer: NetworkLayer, emit: Emitter) -> list[ir.Value]:
     else:
         parts, finals = [], []
         for index, own in enumerate(weights):
+            step = _lstm_step(own, (functions, back)[index], parameters)
             made, last = _scan(
-                layer, emit, x, states[2 * index : 2 * index + 2], own,
-                _lstm_step(own, (functions, back)[index], parameters), ("forward", "backward")[index], reverse=bool(index), restore=True,
+                layer, emit, x, states[2 * index : 2 * index + 2], own, step, ("forward", "backward")[index],
+                reverse=bool(index), restore=True,
             )  # fmt: skip
             parts.append(made)
             finals += last

@@ -1,9 +1,11 @@
 """Random numbers, made in the graph by hashing the position of each element with the seed.
 
 A seed gives the same numbers in every run and on every machine; an operation without one (seed -1) takes a seed of its
-own, by its name. Inside a loop the number of the iteration is hashed in too, so that each draws numbers of its own. Core ML's own generator is not specified: the distributions are the same, the numbers are not.
+own, by its name. Inside a loop the number of the iteration is hashed in too, so that each draws numbers of its own.
+Core ML's own generator is not specified: the distributions are the same, the numbers are not.
 
-https://apple.github.io/coremltools/source/coremltools.converters.mil.mil.ops.defs.html#module-coremltools.converters.mil.mil.ops.defs.iOS15.random
+The operators: ``coremltools.converters.mil.mil.ops.defs.iOS15.random`` in
+https://apple.github.io/coremltools/source/coremltools.converters.mil.mil.ops.defs.html
 """
 
 from __future__ import annotations
