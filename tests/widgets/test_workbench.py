@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import workbench as wb
 from tests.widgets.fakes import FakeModel, FakeReport
 from tests.widgets.test_content import HOSTILE
 from workbench import samples
@@ -338,6 +340,46 @@ def test_a_shape_that_does_not_fit_is_refused_in_place(typed: str) -> None:
     convert.shapes["x"].widget.value = typed
     assert convert.button.disabled
     assert "does not fit" in texts(convert.verdict)
+
+
+def test_further_options_are_typed_as_json() -> None:
+    shown = make(FakeModel())
+    shown.open("x.onnx")
+    convert = shown.steps["convert"]
+    assert isinstance(convert, Convert)
+    convert.target.value = "coreml"
+    idle(shown)
+    convert.options["compress"].value = "int8"
+    convert.more.value = '{"labels": ["a", "b"], "images": {"x": {"scale": 0.5}}}'
+    idle(shown)
+    convert.button.click()
+    settled(lambda: shown.session.converted is not None)
+    wanted = {"compress": "int8", "labels": ["a", "b"], "images": {"x": {"scale": 0.5}}}
+    assert dict(shown.session.state.converted_with) == wanted
+
+
+@pytest.mark.parametrize("typed", ['{"labels": [', '["labels"]', "labels"])
+def test_further_options_that_are_no_json_are_refused_in_place(typed: str) -> None:
+    shown = make(FakeModel())
+    shown.open("x.onnx")
+    convert = shown.steps["convert"]
+    assert isinstance(convert, Convert)
+    convert.target.value = "coreml"
+    idle(shown)
+    convert.more.value = typed
+    assert convert.button.disabled
+    assert "no JSON" in texts(convert.verdict)
+
+
+def test_further_options_follow_a_plan_from_python() -> None:
+    shown = make(FakeModel())
+    shown.open("x.onnx")
+    shown.plan("coreml", images={"x": wb.ImageInput(colours="GRAYSCALE", scale=0.5)}, compress="palettize4")
+    convert = shown.steps["convert"]
+    assert isinstance(convert, Convert)
+    assert convert.options["compress"].value == "palettize4"
+    image = {"colours": "GRAYSCALE", "scale": 0.5, "bias": 0.0}
+    assert json.loads(convert.more.value) == {"images": {"x": image}}
 
 
 def test_controls_follow_a_plan_from_python() -> None:

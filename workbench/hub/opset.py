@@ -22,11 +22,17 @@ IR_VERSION = 10
 
 @functools.lru_cache(maxsize=4096)
 def schema_of(operator: str, domain: str = "", opset: int = OPSET) -> OpSchema | None:
-    """Return onnx's schema of the operator at the hub's opset; ``None`` if it has none there."""
+    """Return onnx's schema of the operator at the hub's opset; ``None`` if it has none there.
+
+    Other domains are not upgraded: an operator that has been deprecated there is what it was before.
+    """
     import onnx
 
     try:
-        return onnx.defs.get_schema(operator, opset, domain)
+        found = onnx.defs.get_schema(operator, opset, domain)
+        if domain and found.deprecated:
+            found = onnx.defs.get_schema(operator, found.since_version - 1, domain)
+        return found
     except onnx.defs.SchemaError:
         return None
 

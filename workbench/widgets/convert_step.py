@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,7 @@ import ipywidgets
 from workbench.document import TensorSpec
 from workbench.errors import OptionError
 from workbench.formats import all_formats, format_named
+from workbench.formats.coreml.compression import SCHEMES
 from workbench.formats.coreml.options import TARGETS
 from workbench.plan import Plan, Verdict
 from workbench.session import Session
@@ -28,8 +30,10 @@ COLUMNS = (
     Column("why, and the way out", kind="prose", width="3.4fr"),
 )
 
-CHOICES: dict[str, dict[str, tuple[str, ...]]] = {"coreml": {"precision": ("fp32", "fp16"), "target": tuple(TARGETS)}}
-"""Options that become drop-down lists. Others, and values that need further ones (``mixed``), are for the method."""
+CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
+    "coreml": {"precision": ("fp32", "fp16"), "target": tuple(TARGETS), "compress": ("", *SCHEMES)}
+}
+"""Options that become drop-down lists; all others are typed in as JSON."""
 
 
 class ShapeField:
@@ -86,6 +90,14 @@ class Convert(Panel):
         self.target.style.button_width = "auto"
         self.options: dict[str, ipywidgets.Dropdown] = {}
         self.shapes: dict[str, ShapeField] = {}
+        self.more = ipywidgets.Text(
+            description="further options",
+            placeholder='{"constants": {"sr": 16000}}',
+            tooltip="Options of the target as JSON, as the command line and the method take them",
+            continuous_update=False,
+            style={"description_width": "initial"},
+            layout={"width": "auto", "flex": "1 1 16em"},
+        )
         self._option_row = row()
         self._shape_row = row()
         self.button = ipywidgets.Button(description="Convert", button_style="primary", disabled=True)
@@ -99,6 +111,7 @@ class Convert(Panel):
         self._plan: Plan | None = None
         self._fields_for: str | None = None
         self.when(self.target, "value", lambda target: self._chosen())
+        self.when(self.more, "value", lambda _: self._start("plan"))
         self.button.on_click(lambda _: self._convert_chosen())
         self.table.observe(lambda change: self._explain(change["new"]), names="selected")
         self.watch()
@@ -115,11 +128,12 @@ class Convert(Panel):
         """What the controls say, without the options that are left at their default.
 
         Raises:
-            OptionError: a shape field holds no shape.
+            OptionError: a shape field holds no shape, or the further options are no JSON.
         """
         defaults = _defaults(self.target.value)
         options = {name: box.value for name, box in self.options.items() if box.value != defaults.get(name)}
         shapes = {name: field.value() for name, field in self.shapes.items()}
+        options.update(_typed(self.more.value))
         return {**options, "shapes": shapes} if shapes and self._needs_shapes() else options
 
     def _needs_shapes(self) -> bool:
@@ -164,7 +178,7 @@ class Convert(Panel):
             self.when(box, "value", lambda _: self._start("plan"))
         for field in self.shapes.values():
             self.when(field.widget, "value", lambda _: self._start("plan"))
-        self._option_row.children = tuple(self.options.values())
+        self._option_row.children = (*self.options.values(), self.more) if target else ()
         fields = tuple(field.widget for field in self.shapes.values())
         self._shape_row.children = (ipywidgets.Label("Sizes of dynamic inputs"), *fields) if fields else ()
         self._fields_for = target
@@ -190,8 +204,10 @@ class Convert(Panel):
         defaults = _defaults(self.target.value)
         for name, box in self.options.items():
             value = options.get(name, defaults.get(name))
-            if value in box.options:
+            if value in CHOICES[self.target.value or ""][name]:
                 box.value = value
+        further = {name: value for name, value in options.items() if name != "shapes" and name not in self.options}
+        self.more.value = json.dumps(further, default=_plain) if further else ""
         for name, sizes in (options.get("shapes") or {}).items():
             if name in self.shapes:
                 self.shapes[name].widget.value = ", ".join(map(str, sizes))
@@ -255,9 +271,33 @@ def _defaults(target: str | None) -> dict[str, Any]:
     return {field.name: field.default for field in dataclasses.fields(format_named(target).options)}
 
 
+def _plain(value: Any) -> Any:
+    """An option's value as JSON can say it: an array as a list, an image input as the mapping of its arguments."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _typed(words: str) -> dict[str, Any]:
+    """The further options.
+
+    Raises:
+        OptionError: it is no JSON object.
+    """
+    if not words.strip():
+        return {}
+    try:
+        found = json.loads(words)
+    except (ValueError, RecursionError) as error:
+        raise OptionError(f"the further options {shown(words)!r} are no JSON ({error}).") from error
+    if not isinstance(found, dict):
+        raise OptionError(f'the further options {shown(words)!r} are no JSON object: {{"name": value}}.')
+    return found
+
+
 def _dropdown(name: str, choices: tuple[str, ...], default: object) -> ipywidgets.Dropdown:
     return ipywidgets.Dropdown(
-        options=choices,
+        options=[(choice or "none", choice) for choice in choices],
         value=default if default in choices else choices[0],
         description=name,
         style={"description_width": "initial"},

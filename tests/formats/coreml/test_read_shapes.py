@@ -32,6 +32,7 @@ SHAPES = [
     one("reshape", X, shape=[6, 20]),
     one("reshape-minus", X, shape=[-1, 5, 2]),
     one("reshape-zero", X, lambda x: x.reshape(2, 12, 5, 1), shape=[0, 12, 5, -1]),
+    one("reshape-zeros-from-the-right", X, lambda x: x[np.newaxis], shape=[0, 0, -1, 0, 0], release=17),
     one("reshape-int", INTS, shape=[2, 6]),
     one("reshape-half", HALF, shape=[6, 20], release=16),
     Case(

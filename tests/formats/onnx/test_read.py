@@ -335,3 +335,24 @@ def test_a_pipe_is_refused_and_not_waited_for(suffix: str, tmp_path: Path) -> No
     os.mkfifo(tmp_path / f"model{suffix}")
     with pytest.raises(wb.errors.ModelError, match="a pipe or a device"):
         wb.load(tmp_path / f"model{suffix}")
+
+
+def test_operators_that_another_domain_has_deprecated_are_named_not_misread() -> None:
+    """``TreeEnsembleRegressor`` is deprecated in ``ai.onnx.ml`` 5; files of version 3 have it."""
+    tree = helper.make_node(
+        "TreeEnsembleRegressor", ["x"], ["y"], name="tree", domain="ai.onnx.ml", n_targets=1,
+        nodes_treeids=[0, 0, 0], nodes_nodeids=[0, 1, 2], nodes_featureids=[0, 0, 0], nodes_values=[0.5, 0.0, 0.0],
+        nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"], nodes_truenodeids=[1, 0, 0], nodes_falsenodeids=[2, 0, 0],
+        target_treeids=[0, 0], target_nodeids=[1, 2], target_ids=[0, 0], target_weights=[1.0, 2.0],
+    )  # fmt: skip
+    graph = helper.make_graph(
+        [tree],
+        "g",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 2])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 1])],
+    )
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    model = wb.load(helper.make_model(graph, opset_imports=imports))
+    assert model.run({"x": np.float32([[0.6, 0]])})["y"].item() == 2
+    (refusal,) = model.plan("coreml").refusals
+    assert refusal.operator == "ai.onnx.ml.TreeEnsembleRegressor"

@@ -24,6 +24,22 @@ def reshape(op: MilOperation, emit: Emitter) -> ir.Value:
     return emit.op("Reshape", x, op.integers(emit, "shape"))
 
 
+@mil.lowers("reshape", since=17)
+def reshape_17(op: MilOperation, emit: Emitter) -> ir.Value:
+    """A zero takes over the input's size that is as far from the last dimension; where there is none it is one."""
+    x, shape = op.raw(), op.known("shape")
+    if shape is None:
+        return emit.op("Reshape", x, op.integers(emit, "shape"))
+    if 0 not in shape:
+        return emit.op("Reshape", x, emit.const(shape.reshape(-1).tolist()))
+    pieces, rank = [], op.rank(x)
+    for at, size in enumerate(shape.reshape(-1).tolist()):
+        axis = at - shape.size + rank
+        taken = size == 0 and axis >= 0
+        pieces.append(emit.op("Shape", x, start=axis, end=axis + 1) if taken else emit.const([size or 1]))
+    return emit.op("Reshape", x, emit.op("Concat", *pieces, axis=0))
+
+
 @mil.lowers("reshape_like", since=16)
 def reshape_like(op: MilOperation, emit: Emitter) -> ir.Value:
     """The new shape is made of slices of the shapes of other tensors."""
