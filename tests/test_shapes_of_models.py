@@ -232,7 +232,6 @@ SHAPES = [
         "dropout with mask",
         "(float[2, 3] x) => (float[2, 3] y, bool[2, 3] m) { a = Neg(x)  y, m = Dropout(a) }",
         {"x": seeded(2, 3)},
-        refused={"nnef": "'m'"},
     ),
     Shape(
         "batch normalization",
@@ -286,7 +285,6 @@ SHAPES = [
         "=> (float[2, 3] y) { y = If (c) <"
         "then_branch = t () => (float[2, 3] p) { p = Neg(x) }, else_branch = e () => (float[2, 3] q) { q = Exp(x) }> }",
         {"x": seeded(2, 3), "c": np.asarray(True)},
-        refused={"coreml": "'c'", "nnef": "'c'"},
     ),
 ]
 

@@ -143,7 +143,7 @@ def test_an_unused_input_stays() -> None:
     [
         ([("x", TensorProto.FLOAT, [1, 1, 1, 1, 1, 2])], "rank 6"),
         ([("x", TensorProto.FLOAT, [0, 2])], "no empty tensors"),
-        ([("x", TensorProto.UINT64, [2])], "no tensors of uint64"),
+        ([("x", TensorProto.BFLOAT16, [2])], "no tensors of bfloat16"),
         ([("x", TensorProto.FLOAT, ["n", 2])], "not fixed"),
     ],
 )

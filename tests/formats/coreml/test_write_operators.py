@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.formats.coreml.test_write_bits import CASES as BITS
 from tests.formats.coreml.writing import (
     Array,
     Case,
@@ -498,6 +499,11 @@ def test_other_targets(case: Case, target: str) -> None:
 
 
 def test_every_lowering_has_a_case() -> None:
-    tested = {case.operator for case in CASES}
-    elsewhere = {"Constant", "ConstantOfShape", "Range"}  # folded by the hub, or refused: test_write_refusals
+    tested = {case.operator for case in (*CASES, *BITS)}
+    elsewhere = {
+        *("Constant", "ConstantOfShape", "Range"),  # folded by the hub, or refused: test_write_refusals
+        *("If", "Loop"),  # test_write_control
+        # test_write_bits, by their distributions
+        *("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
+    }
     assert {entry.operator for entry in TABLE} - tested == elsewhere

@@ -304,7 +304,7 @@ CHOICE = """g (float[2] x) => (float[2] y) { c = Constant <value_ints = [1]> () 
         (lambda g: g.node[2].attribute.pop(0), "then_branch"),
         (
             lambda g: g.node[2].attribute[0].g.output.add().CopyFrom(g.node[2].attribute[0].g.output[0]),
-            "its branch makes",
+            "its graph makes",
         ),
         (lambda g: g.node[0].attribute.pop(0), "0 values"),
         (lambda g: g.node[2].attribute[0].ClearField("g"), "is empty"),
