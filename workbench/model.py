@@ -17,7 +17,7 @@ from workbench.errors import ConversionError, ExecutionError, OptionError, Refus
 from workbench.executors import Executor, check_feeds, executor_for
 from workbench.files import replacing
 from workbench.formats import Draft, Format, Source, format_named, format_of, make_options
-from workbench.hub import Specialized, check_shapes, fixed_inputs, open_dimensions, specialize
+from workbench.hub import Specialized, check_shapes, dtype_of, fixed_inputs, open_dimensions, specialize
 from workbench.lowering import Outcome, worst
 from workbench.plan import Plan, PlanRow, Verdict
 
@@ -464,7 +464,7 @@ def _fit(value: Any, spec: TensorSpec, origin: TensorSpec | None) -> Array:
     if array.dtype.name != spec.dtype and spec.dtype in np.sctypeDict:
         if not isinstance(value, np.ndarray | np.generic) and np.can_cast(array.dtype, spec.dtype, "same_kind"):
             array = array.astype(spec.dtype)
-        elif origin is not None and array.dtype.name == origin.dtype:
+        elif origin is not None and dtype_of(array) == origin.dtype:
             array = _cast(array, spec)
     if origin is not None and origin.shape is not None and spec.shape is not None and spec.is_static:
         sizes = tuple(int(dim) for dim in spec.shape if isinstance(dim, int))

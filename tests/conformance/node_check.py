@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 
 from tests.conformance.node_cases import Case
 from workbench.errors import ConversionError, ModelError
-from workbench.hub import dtype_name
+from workbench.hub import dtype_of
 from workbench.model import Model, load
 
 RTOL, ATOL = 1e-3, 1e-4
@@ -113,7 +112,7 @@ def _compared(found: Any, wanted: Any, declared: str, numbers: bool) -> str:
     """How ``found`` differs from ``wanted``, once it is of the dtype that the record declares for it."""
     if not isinstance(found, np.ndarray) or not isinstance(wanted, np.ndarray):
         return f"{type(found).__name__} instead of {type(wanted).__name__}"
-    if declared != _dtype_of(wanted):
+    if declared != dtype_of(wanted):
         return f"recorded as {declared or 'nothing'} instead of {wanted.dtype.name}"
     if not _same_shape(found.shape, wanted.shape):
         return f"shape {list(found.shape)} instead of {list(wanted.shape)}"
@@ -129,11 +128,6 @@ def _compared(found: Any, wanted: Any, declared: str, numbers: bool) -> str:
         return ""
     place = tuple(int(axis) for axis in np.argwhere(~agrees)[0])
     return f"{int((~agrees).sum())} of {agrees.size} elements differ, at {list(place)}: {got[place]}, not {want[place]}"
-
-
-def _dtype_of(array: Array) -> str:
-    """The dtype as specs name it (numpy writes float8_e5m2 where they have float8e5m2)."""
-    return array.dtype.name if array.dtype.kind == "O" else dtype_name(ir.DataType.from_numpy(array.dtype))
 
 
 def _same_shape(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:

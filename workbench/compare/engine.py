@@ -25,6 +25,7 @@ from workbench.document import Dim, Progress
 from workbench.executors.fragment import type_of
 from workbench.hub import dims_of, dtype_name
 from workbench.hub.evaluate import RANDOM
+from workbench.hub.half import as_half_bounds
 
 if TYPE_CHECKING:
     from workbench.model import Model
@@ -271,7 +272,7 @@ class _Group:
                 continue
             found.shape, found.dtype = x.shape, x.dtype.name if x.dtype.kind != "O" else "string"
             accumulator.classes = pair.output and (x.ndim == 2 or _is_softmax(self.engine.reference, pair))
-            accumulator.update(x, y, self.first + sample)
+            accumulator.update(as_half_bounds(x, y), y, self.first + sample)
 
 
 def _is_softmax(walk: Walk, pair: Pair) -> bool:

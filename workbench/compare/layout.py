@@ -10,6 +10,7 @@ import numpy as np
 
 from workbench.compare.match import Pair
 from workbench.document import Dim
+from workbench.hub.half import to_half
 
 Array = np.ndarray[Any, Any]
 
@@ -68,8 +69,9 @@ def in_place_of(pair: Pair, reference: Any, dtype: np.dtype[Any] | None, dims: S
         found = x.reshape(shape).transpose(np.argsort(pair.target_perm))
     if found is None:
         return None
-    with np.errstate(over="ignore"):  # beyond float16: the target's tensor would be infinite as well
-        placed: Array = np.asarray(found, dtype=dtype, order="C")
+    if dtype == np.float16 and found.dtype.kind == "f":  # beyond it: the target's tensor would be infinite as well
+        found = to_half(found)
+    placed: Array = np.asarray(found, dtype=dtype, order="C")
     return placed
 
 

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -43,7 +43,7 @@ def read(module: Any, options: Mapping[str, Any]) -> Document:
     buffer = io.BytesIO()
     training = module.training
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _without_shortcuts():
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 module.eval(),
@@ -63,6 +63,19 @@ def read(module: Any, options: Mapping[str, Any]) -> Document:
     proto = onnx.ModelProto.FromString(buffer.getvalue())
     proto.graph.name = type(module).__name__
     return read_proto(proto)
+
+
+@contextlib.contextmanager
+def _without_shortcuts() -> Iterator[None]:
+    """Without the fused attention that PyTorch takes where no gradient is wanted: ONNX has nothing for it."""
+    import torch
+
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _check(options: Mapping[str, Any], arguments: tuple[Any, ...]) -> None:

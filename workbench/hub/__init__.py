@@ -8,7 +8,7 @@ from workbench.hub.replay import Control
 from workbench.hub.runtime import check_runtime, runs_hub_opset, runtime_opset
 from workbench.hub.specialize import Specialized, check_shapes, fixed_inputs, open_dimensions, specialize
 from workbench.hub.stamps import layers_of, stamp
-from workbench.hub.values import constant_of, dims_of, dtype_name, dtype_named, set_type, spec_of, subgraphs
+from workbench.hub.values import constant_of, dims_of, dtype_name, dtype_named, dtype_of, set_type, spec_of, subgraphs
 
 __all__ = [
     "IR_VERSION",
@@ -24,6 +24,7 @@ __all__ = [
     "dims_of",
     "dtype_name",
     "dtype_named",
+    "dtype_of",
     "fixed_inputs",
     "foresee",
     "layers_of",

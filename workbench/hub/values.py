@@ -32,6 +32,14 @@ def dtype_named(name: str) -> ir.DataType:
     return _BY_NAME.get(name) or ir.DataType[name.upper()]
 
 
+def dtype_of(array: np.ndarray[Any, Any]) -> str:
+    """The array's dtype as specs name it (numpy writes float8_e5m2 where they have float8e5m2)."""
+    try:
+        return dtype_name(ir.DataType.from_numpy(array.dtype))
+    except TypeError:
+        return str(array.dtype.name)
+
+
 def dims_of(value: ir.Value) -> tuple[Dim, ...] | None:
     """The value's shape: ints, names of dynamic dimensions, ``None`` for unknown ones; ``None`` without a rank."""
     if value.shape is None:

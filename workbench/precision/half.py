@@ -14,14 +14,14 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.hub import constant_of, layers_of, stamp
+from workbench.hub.half import to_half
 
 _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 
 
 def round_to_half(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The float32 array with float16's values (round to nearest even; beyond 65504 it is infinite)."""
-    with np.errstate(over="ignore"):
-        return array.astype(np.float16).astype(np.float32)
+    """The float32 array with float16's values, as :func:`workbench.hub.half.to_half` has them."""
+    return to_half(array).astype(np.float32)
 
 
 def with_half_precision(model: ir.Model, keep: Collection[str] = ()) -> ir.Model:

@@ -13,6 +13,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from workbench.document import Progress
@@ -20,6 +21,7 @@ from workbench.formats.coreml import toolkit
 from workbench.formats.coreml.from_onnx.names import Names
 from workbench.formats.coreml.from_onnx.target import STAMP
 from workbench.hub import HubNode
+from workbench.hub.half import to_half
 
 _FUSIONS = (
     "common::noop_elimination",
@@ -194,6 +196,21 @@ def _to_float16(program: Any, lineage: Lineage, keep_fp32: Keeper, tick: Callabl
         return not keep_fp32(layers.get(operation, ()))
 
     quantization.FP16ComputePrecision(op_selector=selected)(program)
+    _bound_constants(function)
+
+
+def _bound_constants(function: Any) -> None:
+    """Let the casts of constants to float16 make bounds of what lies far beyond its range, where they made infinities.
+
+    The pass rounds a constant by a cast whose value it knows; the next one folds it.
+    """
+    for operation in every(function):
+        if operation.op_type != "cast" or operation.dtype.val != "fp16" or operation.x.val is None:
+            continue
+        (rounded,) = operation.outputs
+        if rounded.val is not None and np.isinf(rounded.val).any():
+            bound = to_half(np.asarray(operation.x.val))
+            rounded._sym_val.val = bound[()] if np.isscalar(rounded.val) else bound
 
 
 def _detach_outputs(function: Any) -> None:

@@ -12,6 +12,7 @@ from workbench.formats.base import Draft, Source
 from workbench.formats.nnef.document import NnefDocument, Sidecar
 from workbench.formats.nnef.from_onnx import TABLE, Builder, Tensor
 from workbench.formats.nnef.from_onnx.builder import KINDS, Finished
+from workbench.formats.nnef.from_onnx.precision import scalar_for
 from workbench.formats.nnef.graph import NnefGraph
 from workbench.formats.nnef.labels import Names
 from workbench.formats.nnef.printer import print_graph
@@ -21,7 +22,6 @@ from workbench.hub.bodies import expand_bodies
 from workbench.lowering import Outcome, Refused, approximations
 
 _MAX_RANK = 8
-_FLOATS = ("float16", "float32", "float64")
 
 
 def lower(hub: Specialized, source: Source, progress: Progress) -> Draft:
@@ -35,10 +35,9 @@ def lower(hub: Specialized, source: Source, progress: Progress) -> Draft:
 
 
 def _scalar_of(graph: ir.Graph) -> str:
-    """The dtype that ``scalar`` stands for: that of most floating-point tensors; others are refused where they are."""
+    """The dtype that ``scalar`` stands for: one that holds all floating-point tensors of the graph."""
     values = [*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs)]
-    names = [dtype_name(value.dtype) for value in values]
-    return max(_FLOATS[::-1], key=lambda dtype: (names.count(dtype), dtype == "float32"))
+    return scalar_for(dtype_name(value.dtype) for value in values)
 
 
 def _declare(graph: ir.Graph, builder: Builder, source: Source) -> list[Refusal]:
@@ -46,7 +45,7 @@ def _declare(graph: ir.Graph, builder: Builder, source: Source) -> list[Refusal]
     refusals = []
     for value in (*graph.inputs, *graph.outputs):
         try:
-            _check_interface(value, builder.scalar_dtype)
+            _check_interface(value)
         except Refused as refused:
             where = "input" if value in graph.inputs else "output"
             refusals.append(Refusal(source.format, "nnef", where, value.name or "", refused.cause, refused.way_out))
@@ -61,7 +60,7 @@ def _declare(graph: ir.Graph, builder: Builder, source: Source) -> list[Refusal]
     return refusals
 
 
-def _check_interface(value: ir.Value, scalar: str) -> None:
+def _check_interface(value: ir.Value) -> None:
     spec = spec_of(value)
     if spec.shape is None or not spec.is_static:
         raise Refused(f"its shape {spec.describe()} depends on values at run time")
@@ -69,8 +68,6 @@ def _check_interface(value: ir.Value, scalar: str) -> None:
         raise Refused(f"its shape {spec.describe()} holds no elements, which NNEF cannot say")
     if len(spec.shape) > _MAX_RANK:
         raise Refused(f"its rank is {len(spec.shape)}, NNEF has at most {_MAX_RANK}")
-    if spec.dtype in _FLOATS and spec.dtype != scalar:
-        raise Refused(f"it is {spec.dtype} in a graph of {scalar}, NNEF's scalar has one precision in a graph")
 
 
 class NnefDraft(Draft):

@@ -1,6 +1,17 @@
 """The hub's operators → NNEF, by family; the lowerings register in :data:`TABLE`."""
 
-from workbench.formats.nnef.from_onnx import algebra, elementwise, movement, quantization, recurrent, resize, window
+from workbench.formats.nnef.from_onnx import (
+    algebra,
+    bitwise,
+    elementwise,
+    movement,
+    quantization,
+    recurrent,
+    resize,
+    scatter,
+    sorting,
+    window,
+)
 from workbench.formats.nnef.from_onnx.builder import TABLE, Builder, Tensor
 
 __all__ = [
@@ -8,10 +19,13 @@ __all__ = [
     "Builder",
     "Tensor",
     "algebra",
+    "bitwise",
     "elementwise",
     "movement",
     "quantization",
     "recurrent",
     "resize",
+    "scatter",
+    "sorting",
     "window",
 ]

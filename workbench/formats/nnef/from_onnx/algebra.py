@@ -121,11 +121,13 @@ def reduceprod_18(node: HubNode, b: Builder) -> Tensor:
 
 @TABLE.lowers("ArgMax", "ArgMin")
 def arg_13(node: HubNode, b: Builder) -> Tensor:
-    """The position of the first extreme value along an axis."""
-    if node.attr_int("select_last_index"):
-        raise Refused("select_last_index asks for the last of equal values, NNEF gives the first")
+    """The position of the first or last extreme value along an axis."""
     x, axis = operand(node, b, node.value(0)), node.axis()
-    found = b.op("argmax_reduce" if node.operator == "ArgMax" else "argmin_reduce", x, axes=[axis])
+    name, last, extent = "argmax_reduce" if node.operator == "ArgMax" else "argmin_reduce", 0, x.shape[axis]
+    if node.attr_int("select_last_index"):  # the first from behind
+        x, last = sliced(b, x, [axis], [-1], [-extent - 1], [-1]), extent - 1
+    found = b.op(name, x, axes=[axis])
+    found = b.integer(b.op("sub", b.number(float(last)), b.scalar(found))) if last else found
     return found if node.attr_int("keepdims") else b.op("squeeze", found, axes=[axis])
 
 

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from workbench.formats.nnef.binding import Mismatch, bind, standard_operations
+from workbench.formats.nnef.from_onnx.precision import FLOATS, settle
 from workbench.formats.nnef.graph import NnefOperation, TensorRef, Value
 from workbench.formats.nnef.labels import Names
 from workbench.formats.nnef.shapes import result_shapes
@@ -27,11 +28,12 @@ Lowering = Callable[[HubNode, "Builder"], Any]
 TABLE: Table[Lowering] = Table("onnx", "nnef")
 
 KINDS = {
-    **dict.fromkeys(("float16", "float32", "float64"), "scalar"),
-    **dict.fromkeys(("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"), "integer"),
+    **dict.fromkeys(("float16", "float32", "float64", "bfloat16", "float4e2m1"), "scalar"),
+    **dict.fromkeys(("float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz"), "scalar"),
+    **dict.fromkeys(("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"), "integer"),
+    **dict.fromkeys(("int2", "uint2", "int4", "uint4"), "integer"),
     "bool": "logical",
 }
-EXACT_INTEGERS = "integers are computed as scalars: exact up to 2^24 in magnitude"
 
 
 def kind_of(dtype: str, what: str = "a tensor") -> str:
@@ -96,6 +98,11 @@ class Builder:
         self._views: dict[tuple[int, str], Tensor] = {}
         self._node: HubNode | None = None
 
+    @property
+    def whole(self) -> int:
+        """Up to this magnitude every integer is a scalar exactly: 2^24 in float32."""
+        return int(2 ** FLOATS[self.scalar_dtype].bits)
+
     # -- what lowerings use -------------------------------------------------------------------------------------
 
     def tensor(self, value: ir.Value) -> Tensor:
@@ -107,16 +114,24 @@ class Builder:
                 raise Refused(f"the tensor {value.name!r} comes from outside of the graph")
             dtype = dtype_name(data.dtype)
             kind = kind_of(dtype, f"the constant {value.name!r}")
-            if kind == "scalar" and dtype != self.scalar_dtype:
-                raise Refused(f"the constant {value.name!r} is {dtype} in a graph of {self.scalar_dtype}")
+            if dtype == "uint64" and (data.numpy() > np.iinfo(np.int64).max).any():
+                raise Refused(f"the constant {value.name!r} has values beyond those of int64")
+            data = _storable(data, self.scalar_dtype if kind == "scalar" else dtype)
             found = Tensor(kind, tuple(int(d) for d in data.shape.numpy()), data, hint=value.name or "")
             self.values[value] = found
         return found
 
     def const(self, array: Any, kind: str = "scalar") -> Tensor:
-        """A constant; ``array`` is converted to the dtype that ``kind`` has here."""
+        """A constant; ``array`` is converted to the dtype that ``kind`` has here.
+
+        Raises:
+            Refused: ``array`` is of integers that the dtype does not hold.
+        """
         dtype = {"integer": "int64", "logical": "bool"}.get(kind, self.scalar_dtype)
-        data = np.asarray(array).astype(dtype)
+        given = np.asarray(array)
+        data = given.astype(dtype)
+        if given.dtype.kind in "iu" and kind != "logical" and not np.array_equal(data, given):
+            raise Refused("constant integers are too large to be computed with as scalars")
         return Tensor(kind, data.shape, ir.Tensor(data), hint="constant")
 
     def number(self, value: float) -> Tensor:
@@ -280,8 +295,6 @@ class Builder:
             return x
         if x.array is not None:
             converted = self.const(x.array, kind)
-            if kind == "scalar" and not np.array_equal(converted.array, x.array):  # type: ignore[arg-type]
-                raise Refused(f"the constant integers {x.hint!r} are too large to be computed with as scalars")
             converted.hint = x.hint
             return converted
         key = (id(x), kind)
@@ -309,6 +322,7 @@ class Builder:
                 if value.uses() or value.is_graph_output():
                     raise Refused(f"the output {value.name!r} has no counterpart")
                 continue
+            tensor = settle(node, self, dtype_name(value.dtype), tensor)
             shape = tuple(int(dim) for dim in value.shape or ())  # type: ignore[arg-type]  # static, checked before
             if tensor.shape != shape:
                 raise Refused(f"{value.name!r} would have the shape {list(tensor.shape)}, not {list(shape)}")
@@ -381,6 +395,13 @@ def _kind_of_result(kind: Type, resolved: str | None) -> str:
 def shortest(value: float) -> float:
     """The double whose shortest text reads back as the same float32 (0.1 for 0.10000000149…)."""
     return float(str(np.float32(value))) if np.isfinite(value) else float(value)
+
+
+def _storable(data: ir.TensorProtocol, dtype: str) -> ir.TensorProtocol:
+    """The constant in a dtype that a tensor file has, which holds it exactly."""
+    if dtype.endswith(("int2", "int4")):
+        dtype = dtype[:-1] + "8"
+    return data if dtype_name(data.dtype) == dtype else ir.Tensor(data.numpy().astype(dtype), name=data.name)
 
 
 def _declaration(name: str, tensor: Tensor, **arguments: Any) -> NnefOperation:

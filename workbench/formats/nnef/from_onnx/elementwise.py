@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
 
-from workbench.formats.nnef.from_onnx.builder import EXACT_INTEGERS, TABLE, Builder, Tensor, kind_of
+from workbench.formats.nnef.from_onnx.builder import TABLE, Builder, Tensor, kind_of
+from workbench.formats.nnef.from_onnx.integers import bits_of, narrows, product_of_words, wrapped_around
+from workbench.formats.nnef.from_onnx.precision import FLOATS, rounded
 from workbench.hub import HubNode, dtype_named
 from workbench.lowering import Refused
 
@@ -39,32 +42,36 @@ _UNARY = {
 }
 _ARITHMETIC = {"Add": "add", "Sub": "sub", "Mul": "mul", "Pow": "pow"}
 _COMPARISONS = {"Equal": "eq", "Less": "lt", "Greater": "gt", "LessOrEqual": "le", "GreaterOrEqual": "ge"}
+_REMAINDER = "remainders within the rounding of the dividend, a whole divisor apart where it is nearly a multiple"
 _VARIADIC = {"Sum": "add", "Mean": "add", "Max": "max", "Min": "min"}
-_NARROW = ("int8", "uint8", "int16", "uint16", "uint32")
 
 
 def operand(node: HubNode, b: Builder, value: ir.Value) -> Tensor:
-    """An operand of arithmetic as scalar; integers are declared to be exact up to 2^24 only."""
+    """An operand of arithmetic as scalar; integers are declared to be exact up to a bound only."""
     x = b.tensor(value)
     if x.kind != "scalar" or kind_of(node.dtype(value)) == "integer":
-        if kind_of(node.dtype(value)) == "integer" and EXACT_INTEGERS not in node.approximations:
-            node.approximate(EXACT_INTEGERS)
+        bound = f"integers are computed as scalars: exact up to 2^{FLOATS[b.scalar_dtype].bits} in magnitude"
+        if kind_of(node.dtype(value)) == "integer" and bound not in node.approximations:
+            node.approximate(bound)
         return b.scalar(x)
     return x
 
 
-def _refuse_wrapping(node: HubNode) -> None:
-    """Arithmetic on narrow integers wraps around, which scalars do not."""
-    if node.dtype(node.outputs[0]) in _NARROW:
-        raise Refused(f"arithmetic on {node.dtype(node.outputs[0])} wraps around; NNEF computes with scalars")
+def _wrapped(node: HubNode, b: Builder, x: Tensor) -> Tensor:
+    """Arithmetic on integers wraps around: exact for those of up to sixteen bits, not done for wider ones."""
+    dtype = node.dtype(node.outputs[0])
+    if kind_of(dtype) != "integer" or dtype in ("int32", "int64"):
+        return x
+    if bits_of(dtype) <= 16:
+        return wrapped_around(b, x, dtype)
+    node.approximate(f"what falls out of the range of {dtype} does not wrap around")
+    return x
 
 
 @TABLE.lowers(*_UNARY)
 def unary(node: HubNode, b: Builder) -> Tensor:
     """``y = f(x)``."""
-    if kind_of(node.dtype(node.value(0))) == "integer":
-        _refuse_wrapping(node)
-    return b.op(_UNARY[node.operator], operand(node, b, node.value(0)))
+    return _wrapped(node, b, b.op(_UNARY[node.operator], operand(node, b, node.value(0))))
 
 
 @TABLE.lowers("Round")
@@ -91,16 +98,24 @@ def dropout_13(node: HubNode, b: Builder) -> list[Tensor | None]:
     """Nothing at inference."""
     node.ignore("seed")
     if node.input(2) is not None and bool(node.require_constant(2).item()):
-        raise Refused("training_mode is true", "export the model for inference")
-    return [b.tensor(node.value(0)), None]
+        share = 0.5 if node.input(1) is None else float(node.require_constant(1).item())
+        if share != 0.0:
+            raise Refused("training_mode is true", "export the model for inference")
+    x = b.tensor(node.value(0))
+    return [x, b.const(np.ones(x.shape), "logical") if len(node.outputs) > 1 and node.outputs[1].name else None]
 
 
 @TABLE.lowers(*_ARITHMETIC)
 def arithmetic(node: HubNode, b: Builder) -> Tensor:
     """``z = f(x, y)`` with broadcasting."""
-    _refuse_wrapping(node)
     x, y = b.aligned(operand(node, b, node.value(0)), operand(node, b, node.value(1)))
-    return b.op(_ARITHMETIC[node.operator], x, y)
+    dtype = node.dtype(node.outputs[0])
+    if kind_of(dtype) == "integer" and bits_of(dtype) <= 16:
+        if node.operator == "Pow":
+            raise Refused(f"powers of {dtype} wrap around; NNEF computes with scalars")
+        if node.operator == "Mul" and bits_of(dtype) == 16:
+            return product_of_words(b, x, y, dtype)
+    return _wrapped(node, b, b.op(_ARITHMETIC[node.operator], x, y))
 
 
 @TABLE.lowers("Div")
@@ -115,11 +130,23 @@ def div_14(node: HubNode, b: Builder) -> Tensor:
 
 @TABLE.lowers("Mod")
 def mod_13(node: HubNode, b: Builder) -> Tensor:
-    """Remainder of integers, with the sign of the divisor."""
-    if node.attr_int("fmod") or kind_of(node.dtype(node.outputs[0])) != "integer":
-        raise Refused("the remainder of scalars is not exact when computed by a division")
+    """Remainder with the sign of the divisor, or (``fmod``) of the dividend."""
     x, y = b.aligned(operand(node, b, node.value(0)), operand(node, b, node.value(1)))
-    return b.op("sub", x, b.op("mul", y, b.op("floor", b.op("div", x, y))))
+    integers = kind_of(node.dtype(node.outputs[0])) == "integer"
+    if not node.attr_int("fmod") and integers:
+        return b.op("sub", x, b.op("mul", y, b.op("floor", b.op("div", x, y))))
+    size, step = b.op("abs", x), b.op("abs", y)
+    remainder = b.op("sub", size, b.op("mul", step, b.op("floor", b.op("div", size, step))))
+    if not integers:
+        node.approximate(_REMAINDER)
+        infinite = b.op("eq", b.op("mul", step, b.number(0.5)), step)
+        within = b.op("and", infinite, b.op("lt", size, step))
+        remainder = b.op("select", within, size, remainder)  # of a finite number by infinity
+    remainder = b.op("mul", b.op("sign", x), remainder)
+    if node.attr_int("fmod"):
+        return remainder
+    other = b.op("lt", b.op("mul", b.op("sign", remainder), b.op("sign", y)), b.number(0.0))
+    return b.op("select", other, b.op("add", remainder, y), remainder)
 
 
 @TABLE.lowers(*_COMPARISONS)
@@ -188,7 +215,6 @@ def clip_13(node: HubNode, b: Builder) -> Tensor:
 @TABLE.lowers("Cast")
 def cast_24(node: HubNode, b: Builder) -> Tensor:
     """Between scalar, integer and logical."""
-    node.ignore("saturate", "round_mode")  # of the float8 types, which are refused
     node.attr_int("to")  # repeated in the output's type
     return converted(node, b, b.tensor(node.value(0)))
 
@@ -196,25 +222,25 @@ def cast_24(node: HubNode, b: Builder) -> Tensor:
 @TABLE.lowers("CastLike")
 def castlike_19(node: HubNode, b: Builder) -> Tensor:
     """As Cast, to the type of the second input."""
-    node.ignore("saturate", "round_mode")
     return converted(node, b, b.tensor(node.value(0)))
 
 
 def converted(node: HubNode, b: Builder, x: Tensor) -> Tensor:
     """``x`` in the kind of the node's output."""
     source, target = node.dtype(node.value(0)), node.dtype(node.outputs[0])
-    if kind_of(source) == kind_of(target) == "scalar" and source != target:
-        raise Refused(f"from {source} to {target}: NNEF's scalar has one precision in a graph")
-    if kind_of(target) == "integer" and kind_of(source) != "logical" and _narrows(source, target):
-        node.approximate(f"values beyond the range of {target} do not wrap around")
+    saturate = bool(node.attr_int("saturate"))
+    node.ignore("round_mode")  # of float8e8m0, which is refused
+    if kind_of(target) == "scalar":
+        exact = source in FLOATS and FLOATS[source].within(FLOATS[target])
+        return b.scalar(x) if exact or source == "bool" else rounded(b, b.scalar(x), target, saturate)
+    if kind_of(target) == "integer" and kind_of(source) != "logical" and narrows(source, target):
+        tiny = bits_of(target) <= 4
+        if bits_of(target) > 16 or not (tiny or kind_of(source) == "integer"):
+            node.approximate(f"values beyond the range of {target} do not wrap around")
+        else:
+            whole = operand(node, b, node.value(0)) if kind_of(source) == "integer" else b.scalar(b.integer(x))
+            x = wrapped_around(b, whole, target)
     return b.like(x, node.outputs[0])
-
-
-def _narrows(source: str, target: str) -> bool:
-    if kind_of(source) == "scalar":
-        return target != "int64"
-    wide, narrow = np.iinfo(source), np.iinfo(target)
-    return bool(wide.min < narrow.min or wide.max > narrow.max)
 
 
 @TABLE.lowers("IsNaN")
@@ -238,22 +264,36 @@ def isinf_20(node: HubNode, b: Builder) -> Tensor:
     return b.op("and", above, below)  # neither is looked for: false everywhere
 
 
+# x · P(x²) / Q(x²), lowest power first: fitted to erf on [-4, 4], relative error 2.5e-8. All terms are positive, so
+# that nothing cancels. Beyond 4 erf is ±1 in float32.
+_ERF_LIMIT = 4.0
+_ERF_P = (1.128379139, 0.1935407758, 0.05310116538, 0.003883155228, 0.0002845608585, 1.986805742e-06)
+_ERF_Q = (1.0, 0.5048536038, 0.1153482151, 0.01520687557, 0.001185523772, 3.742015152e-05)
+
+
 @TABLE.lowers("Erf")
 def erf_13(node: HubNode, b: Builder) -> Tensor:
-    """Abramowitz and Stegun 7.1.26."""
+    """The error function by a rational approximation."""
     return erf(node, b, b.tensor(node.value(0)))
 
 
 def erf(node: HubNode, b: Builder, x: Tensor) -> Tensor:
-    """The error function by a rational approximation; declared as approximate."""
+    """The error function by a rational approximation, as good near zero as elsewhere; declared as approximate."""
     node.approximate("erf within 5e-7 absolute")
-    size = b.op("abs", x)
-    t = b.op("rcp", b.op("add", b.op("mul", size, b.number(0.3275911)), b.number(1.0)))
-    series: Tensor = b.number(1.061405429)
-    for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
-        series = b.op("add", b.op("mul", t, series), b.number(coefficient))
-    tail = b.op("mul", b.op("mul", series, t), b.op("exp", b.op("neg", b.op("mul", x, x))))
-    return b.op("mul", b.op("sign", x), b.op("sub", b.number(1.0), tail))
+    inner = b.op("clamp", x, b.number(-_ERF_LIMIT), b.number(_ERF_LIMIT))
+    square = b.op("mul", inner, inner)
+    above, below = (_polynomial(b, square, coefficients) for coefficients in (_ERF_P, _ERF_Q))
+    bent = b.op("div", b.op("mul", inner, above), below)
+    flat = b.op("ge", b.op("abs", x), b.number(_ERF_LIMIT))  # exactly ±1, so that what multiplies 1 + erf(x) vanishes
+    return b.op("select", flat, b.op("sign", x), bent)
+
+
+def _polynomial(b: Builder, x: Tensor, coefficients: Sequence[float]) -> Tensor:
+    """The sum of ``coefficients[k] · x^k``."""
+    total = b.op("mul", x, b.number(coefficients[-1]))
+    for coefficient in coefficients[-2:0:-1]:
+        total = b.op("mul", b.op("add", total, b.number(coefficient)), x)
+    return b.op("add", total, b.number(coefficients[0]))
 
 
 # activations

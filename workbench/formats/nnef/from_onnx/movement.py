@@ -146,8 +146,8 @@ def gather_13(node: HubNode, b: Builder) -> Tensor:
 
 
 def wrapped(b: Builder, indices: Tensor, extent: int) -> Tensor:
-    """Computed indices with the negative ones counted from the end (exact: an extent is below 2^24 in practice)."""
-    if extent > 2**24:
+    """Computed indices with the negative ones counted from the end (exact, or refused)."""
+    if extent > b.whole:
         raise Refused(f"indices into an extent of {extent} are not exact as scalars")
     number = b.scalar(indices)
     negative = b.op("lt", number, b.number(0.0))
@@ -254,6 +254,6 @@ def onehot_11(node: HubNode, b: Builder) -> Tensor:
     number = b.scalar(indices)
     number = b.op("select", b.op("lt", number, b.number(0.0)), b.op("add", number, b.number(float(depth))), number)
     number = b.op("unsqueeze", number, axes=[axis])
-    positions = np.arange(depth, dtype=np.float64).reshape([depth if a == axis else 1 for a in range(number.rank)])
+    positions = np.arange(depth).reshape([depth if a == axis else 1 for a in range(number.rank)])
     chosen = b.op("select", b.op("eq", number, b.const(positions)), on, off)
     return b.like(chosen, node.outputs[0])

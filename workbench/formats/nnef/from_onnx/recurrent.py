@@ -58,9 +58,7 @@ def _check(node: HubNode, b: Builder, activations: tuple[str, ...]) -> None:
         raise Refused(f"the activations {', '.join(given)} are not the usual ones")
     if node.has("activation_alpha") or node.has("activation_beta") or node.has("clip"):
         raise Refused("clip and parameters of activations are not unrolled")
-    if node.attr_int("layout"):
-        raise Refused("layout = 1 is not unrolled")
-    time = node.shape(node.value(0))[0]
+    time = node.shape(node.value(0))[1 if node.attr_int("layout") else 0]
     lengths = node.constant(4)
     if node.input(4) is not None and (lengths is None or (lengths != time).any()):
         raise Refused("'sequence_lens' cuts sequences short")
@@ -74,9 +72,13 @@ def _unrolled(
     """Run the step over time in each direction; ``Y`` and the last states, as the operator returns them."""
     hidden, way = node.attr_int("hidden_size"), node.attr_string("direction")
     x, w, r = (b.tensor(node.value(index)) for index in range(3))
+    batch_first = bool(node.attr_int("layout"))
+    x = b.transpose(x, (1, 0, 2)) if batch_first else x
     bias = None if node.input(3) is None else b.tensor(node.value(3))
     time, batch, size = x.shape
     flat = b.reshape(x, (time * batch, size))
+    starts = {i: b.tensor(node.value(i)) for i in states if node.input(i) is not None}
+    starts = {i: b.transpose(start, (1, 0, 2)) if batch_first else start for i, start in starts.items()}
     sequences: list[Tensor] = []
     last: list[list[Tensor]] = []
     for index in range(w.shape[0]):
@@ -85,8 +87,7 @@ def _unrolled(
         inputs = b.reshape(inputs, (time, batch, gates * hidden))
         step = make(_Direction(inputs, _one(b, r, index), own))
         state = [
-            b.const(np.zeros((batch, hidden))) if node.input(i) is None else _one(b, b.tensor(node.value(i)), index)
-            for i in states
+            b.const(np.zeros((batch, hidden))) if node.input(i) is None else _one(b, starts[i], index) for i in states
         ]
         backwards = way == "reverse" or index == 1
         outputs: list[Tensor] = []
@@ -98,6 +99,8 @@ def _unrolled(
         last.append(state)
     y = b.op("stack", sequences, axis=1)
     finals = [b.op("stack", [state[k] for state in last], axis=0) for k in range(len(states))]
+    if batch_first:
+        return b.transpose(y, (2, 0, 1, 3)), [b.transpose(final, (1, 0, 2)) for final in finals]
     return y, finals
 
 

@@ -161,12 +161,16 @@ def averagepool_22(node: HubNode, b: Builder) -> Tensor:
 
 @TABLE.lowers("LpPool")
 def lppool_22(node: HubNode, b: Builder) -> Tensor:
-    """``(sum |x|^p)^(1/p)`` over a window, p = 1 or 2."""
+    """``(sum |x|^p)^(1/p)`` over a window."""
     pool, p = _Pool(node, b), node.attr_int("p")
-    if p not in (1, 2):
-        raise Refused(f"p = {p}, only 1 and 2 are composed")
-    powered = b.op("abs", pool.x) if p == 1 else b.op("mul", pool.x, pool.x)
+    if p < 1:
+        raise Refused(f"p = {p} is no norm")
+    powered = b.op("mul", pool.x, pool.x) if p == 2 else b.op("abs", pool.x)
+    if p > 2:
+        powered = b.op("pow", powered, b.number(float(p)))
     total = pool.emit(b, "box", powered, pool.extended, "constant")
+    if p > 2:
+        return b.op("pow", total, b.number(1.0 / p))
     return total if p == 1 else b.op("sqrt", total)
 
 
