@@ -250,7 +250,6 @@ SHAPES = [
         "(float[2, 6] x) => (float[2, 3] v, int64[2, 3] i) { v, i = TopK(x, k) }",
         {"x": seeded(2, 6)},
         {"k": np.int64([3])},
-        refused={"nnef": "TopK"},
     ),
     Shape(
         "where, broadcast",
