@@ -46,6 +46,13 @@ class TensorSpec:
         """Whether every dimension is a fixed size."""
         return self.shape is not None and all(isinstance(dim, int) for dim in self.shape)
 
+    def takes(self, shape: Sequence[int]) -> bool:
+        """Whether a tensor of the shape fits; an unknown rank or dimension takes anything."""
+        return self.shape is None or (
+            len(shape) == len(self.shape)
+            and all(not isinstance(dim, int) or dim == size for dim, size in zip(self.shape, shape, strict=True))
+        )
+
     def describe(self) -> str:
         """``float32[1, 3, height, 224]``; an unknown dimension is ``?``, an unknown rank ``[…]``."""
         if self.shape is None:

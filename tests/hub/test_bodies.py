@@ -11,6 +11,7 @@ import pytest
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
+from tests.single_node import model_around
 from workbench.hub import OPSET, layers_of, specialize, stamp
 from workbench.hub.bodies import expand_bodies
 
@@ -35,16 +36,7 @@ CASES = {
 def hub_of(operator: str, feeds: dict[str, Any], attributes: dict[str, Any], outputs: int) -> ir.Model:
     names = [f"o{index}" for index in range(outputs)]
     node = helper.make_node(operator, list(feeds), names, name="node", **attributes)
-    graph = helper.make_graph(
-        [node],
-        "case",
-        [
-            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-            for name, array in feeds.items()
-        ],
-        [helper.make_empty_tensor_value_info(name) for name in names],
-    )
-    model = ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10))
+    model = ir.from_proto(model_around(node, feeds, opset=OPSET))
     for made in model.graph:
         stamp(made, ["layer"])
     return model

@@ -12,6 +12,7 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from tests.hub.composing import Array, run
+from tests.single_node import model_around
 from workbench.errors import ModelError
 from workbench.formats.onnx.read import read_proto
 from workbench.hub import specialize
@@ -31,18 +32,7 @@ def model(operator: str, inputs: dict[str, Array], constants: dict[str, Array], 
     opset, domain = more.pop("opset", 28), more.pop("domain", "")
     names = [f"o{index}" for index in range(outputs)]
     node = helper.make_node(operator, [*inputs, *constants], names, "the node", domain=domain, **more)
-    graph = helper.make_graph(
-        [node],
-        "newer",
-        [
-            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-            for name, array in inputs.items()
-        ],
-        [helper.make_empty_tensor_value_info(name) for name in names],
-        [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    imports = [helper.make_opsetid("", opset), *([helper.make_opsetid(domain, 1)] if domain else [])]
-    return helper.make_model(graph, opset_imports=imports, ir_version=10)
+    return model_around(node, inputs, constants, opset=opset)
 
 
 def products(axis: int, **attributes: int) -> tuple[Any, ...]:

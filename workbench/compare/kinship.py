@@ -18,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.compare.feeds import Feeds
-from workbench.compare.match import Matching, Pair, is_computed, kind_of_dtype
+from workbench.compare.match import Matching, Pair, kind_of_dtype
 from workbench.compare.side import Store, Walk, fragment, run_fragment
 from workbench.document import Progress
 from workbench.hub import Emitter, dims_of, dtype_name
@@ -163,7 +163,6 @@ class _Side:
                 self.nodes.append(node)
         self.order = {value.name or "": at for at, node in enumerate(self.nodes) for value in node.outputs}
         self.values = {value.name: value for node in self.nodes for value in node.outputs if value.name}
-        self.inputs = {value.name for value in graph.inputs}
         whole = Walk(model.graph, self.values, subject)
         chances = whole.downstream(RANDOM)
         self.walk = Walk(model.graph, [name for name in self.values if name not in chances], subject)
@@ -172,7 +171,7 @@ class _Side:
         """The print of every tensor that has one."""
         found: dict[str, Print] = {}
         for name, array in self._tensors(feeds, threads, progress):
-            kept = print_of(array) if name in self.values and is_computed(self.values[name]) else None
+            kept = print_of(array) if name in self.values else None
             if kept is not None:
                 found[name] = kept
         return found
@@ -255,21 +254,22 @@ def _by_place(pairs: Sequence[Pair], sides: Sequence[_Side]) -> list[Pair]:
     paired = {pair.reference for pair in pairs}
     consumers: dict[tuple[Any, ...], list[ir.Node]] = defaultdict(list)
     for node in sides[0].nodes:
-        consumers[_place(node, sides[0], {})].append(node)
+        consumers[_place(node, _reads(node, sides[0]))].append(node)
     found: list[Pair] = []
     for node in sides[1].nodes:
-        unpaired = [value for value in node.outputs if value.name and value.name not in to_reference]
-        if len(unpaired) != len([value for value in node.outputs if value.name]):
-            continue
+        reads = _reads(node, sides[1])
+        if not reads or any(value.name in to_reference for value in node.outputs):
+            continue  # nothing to go by, or nothing to find
+        known = [to_reference[name].reference if name in to_reference else "?" for name in reads]
         others = [
             other
-            for other in consumers.get(_place(node, sides[1], to_reference), [])
+            for other in consumers.get(_place(node, known), [])
             if not any(value.name in paired for value in other.outputs)
         ]
         if len(others) != 1 or len(others[0].outputs) < len(node.outputs):
             continue
         for value, own in zip(others[0].outputs, node.outputs, strict=False):
-            perms = {to_reference[name].target_perm for name in _reads(node, sides[1]) if name in to_reference}
+            perms = {to_reference[name].target_perm for name in reads if name in to_reference}
             perm = next(iter(perms)) if len(perms) == 1 else None
             if value.name and own.name and _could_be(value, own, perm):
                 pair = Pair(value.name, own.name, None, perm, "place")
@@ -280,15 +280,13 @@ def _by_place(pairs: Sequence[Pair], sides: Sequence[_Side]) -> list[Pair]:
 
 
 def _reads(node: ir.Node, side: _Side) -> list[str]:
+    """The tensors it reads that depend on the inputs, without the inputs themselves."""
     return [value.name or "" for value in node.inputs if value is not None and value.name in side.values]
 
 
-def _place(node: ir.Node, side: _Side, pairs: Mapping[str, Pair]) -> tuple[Any, ...]:
+def _place(node: ir.Node, reads: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """The operator, and what it reads in the reference's names; ``?`` for a tensor without counterpart."""
-    if not side.values.keys() & {value.name for value in node.inputs if value is not None}:
-        return (node.op_type, node)  # reads inputs only: no place to go by
-    names = [(pairs[name].reference if name in pairs else "?") if pairs else name for name in _reads(node, side)]
-    return (node.op_type, tuple(sorted(names)))
+    return node.op_type, tuple(sorted(reads))
 
 
 def _could_be(value: ir.Value, own: ir.Value, perm: tuple[int, ...] | None) -> bool:

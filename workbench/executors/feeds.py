@@ -49,10 +49,7 @@ def _mismatches(spec: TensorSpec, feed: Any) -> list[str]:
     if not _dtype_fits(spec.dtype, feed.dtype):
         way = f"; use .astype({spec.dtype!r})" if spec.dtype in np.sctypeDict else ""
         wrong.append(f"the feed {spec.name!r} is {feed.dtype.name}, the input takes {spec.dtype}{way}")
-    if spec.shape is not None and (
-        feed.ndim != len(spec.shape)
-        or any(isinstance(dim, int) and dim != size for dim, size in zip(spec.shape, feed.shape, strict=True))
-    ):
+    if not spec.takes(feed.shape):
         wrong.append(f"the feed {spec.name!r} has the shape {list(feed.shape)}, the input takes {spec.describe()}")
     return wrong
 

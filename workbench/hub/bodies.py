@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from workbench.errors import ExecutionError, ModelError
-from workbench.hub.compositions import TABLE
-from workbench.hub.compositions.table import Composition
 from workbench.hub.emitter import Emitter
 from workbench.hub.node import HubNode
 from workbench.hub.opset import OPSET, schema_of, since_version
@@ -27,6 +25,8 @@ from workbench.lowering import Refused
 
 if TYPE_CHECKING:
     import onnx
+
+    from workbench.hub.compositions.table import Composition
 
 
 Known = Callable[[ir.Node], bool]
@@ -149,6 +149,8 @@ class _Expansion(Replay):
 
 
 def _composition(node: ir.Node) -> Composition | None:
+    from workbench.hub.compositions import TABLE  # many modules, which only a conversion needs
+
     version = since_version(node.op_type, node.domain)
     return TABLE.find(node.op_type, version, node.domain)
 

@@ -60,10 +60,7 @@ def check_shapes(inputs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int
         spec = by_name[name]
         if not all(isinstance(size, int) and size >= 0 for size in shape):
             raise OptionError(f"shapes: {name!r} takes non-negative integers, not {tuple(shape)}.")
-        if spec.shape is not None and (
-            len(shape) != len(spec.shape)
-            or any(isinstance(dim, int) and dim != size for dim, size in zip(spec.shape, shape, strict=True))
-        ):
+        if not spec.takes(shape):
             raise OptionError(f"shapes: {name!r} is {spec.describe()}; {tuple(shape)} does not fit it.")
 
 
@@ -91,11 +88,7 @@ def fixed_inputs(inputs: Sequence[TensorSpec], constants: Mapping[str, Any]) -> 
             same = np.array_equal(array, given) or (given.dtype.kind == "f" == array.dtype.kind)
         except (TypeError, ValueError) as error:
             raise OptionError(f"constants: {name!r} is {spec.describe()}, not {value!r} ({error}).") from error
-        fits = spec.shape is None or (
-            len(spec.shape) == array.ndim
-            and all(not isinstance(dim, int) or dim == size for dim, size in zip(spec.shape, array.shape, strict=True))
-        )
-        if not same or not fits or array.size > CONSTANT_ELEMENTS:
+        if not same or not spec.takes(array.shape) or array.size > CONSTANT_ELEMENTS:
             raise OptionError(
                 f"constants: {name!r} is {spec.describe()}; {given.dtype.name}{list(array.shape)} does not fit it, "
                 f"or is of more than {CONSTANT_ELEMENTS} elements."

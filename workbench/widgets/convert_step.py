@@ -62,12 +62,7 @@ class ShapeField:
             sizes = tuple(int(part) for part in typed.split(",") if part.strip())
         except ValueError:
             sizes = (-1,)
-        fixed = self.spec.shape
-        fits = fixed is None or (
-            len(sizes) == len(fixed)
-            and all(not isinstance(dim, int) or dim == size for dim, size in zip(fixed, sizes, strict=True))
-        )
-        if any(size < 0 for size in sizes) or not fits or math.prod(sizes) > 1 << 40:
+        if any(size < 0 for size in sizes) or not self.spec.takes(sizes) or math.prod(sizes) > 1 << 40:
             raise OptionError(
                 f"{self.spec.name}: the shape {shown(self.widget.value)!r} does not fit {self.spec.describe()}; "
                 "give one whole number for each dimension."

@@ -18,6 +18,7 @@ import onnx_ir as ir
 import onnxruntime
 
 from tests.runtime import serialized
+from workbench.errors import WorkbenchError
 from workbench.formats.coreml import toolkit
 from workbench.formats.coreml.package import write_package
 from workbench.formats.coreml.read import CoreMLDocument, read
@@ -170,3 +171,12 @@ def compare(results: Sequence[Array], expected: Sequence[Array], rtol: float, at
             np.testing.assert_array_equal(result, wanted)
         else:
             np.testing.assert_allclose(result.astype(np.float64), wanted.astype(np.float64), rtol=rtol, atol=atol)
+
+
+def outcome(path: Path) -> str:
+    """What becomes of a file that may be damaged: ``read``, or the class of our own error; any other is raised."""
+    try:
+        read(path).hub()
+    except WorkbenchError as error:
+        return type(error).__name__
+    return "read"

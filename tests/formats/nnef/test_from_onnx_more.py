@@ -9,8 +9,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from tests.single_node import model_around
 from workbench import ConversionError, Model, Verdict, load
 
 Array = NDArray[Any]
@@ -31,17 +32,7 @@ def model_of(operator: str, inputs: dict[str, Array], outputs: int = 1, **more: 
     constants, opset = more.pop("constants", {}), more.pop("opset", 25)
     names = [f"y{index}" for index in range(outputs)]
     node = helper.make_node(operator, [*inputs, *constants], names, **more)
-    graph = helper.make_graph(
-        [node],
-        "case",
-        [
-            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-            for name, array in inputs.items()
-        ],
-        [helper.make_empty_tensor_value_info(name) for name in names],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    return load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]))
+    return load(model_around(node, inputs, constants, opset=opset))
 
 
 def hard_to_round(dtype: Any) -> Array:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from tests.single_node import model_around
 from workbench import ConversionError, Model, Verdict, load
 
 Array = NDArray[Any]
@@ -162,17 +163,7 @@ def model_of(case: Case) -> tuple[Model, dict[str, Array]]:
     names = [*feeds, *(f"c{i}" if array is not None else "" for i, array in enumerate(case.constants))]
     outputs = [f"y{index}" for index in range(case.outputs)]
     node = helper.make_node(case.operator, names, outputs, **case.attributes)
-    graph = helper.make_graph(
-        [node],
-        "case",
-        [
-            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-            for name, array in feeds.items()
-        ],
-        [helper.make_empty_tensor_value_info(name) for name in outputs],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    return load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])), feeds
+    return load(model_around(node, feeds, constants, opset=21)), feeds
 
 
 @pytest.mark.parametrize("name", CASES)

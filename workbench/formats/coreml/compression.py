@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from workbench.document import Progress
 from workbench.formats.coreml import toolkit
+from workbench.formats.coreml.options import TARGETS
 from workbench.hub import constant_of
 
 THRESHOLD = 2048
@@ -45,17 +46,23 @@ _QUANTIZE = ("linear_quantize_weights", "OpLinearQuantizerConfig")
 SCHEMES = {
     **{
         f"palettize{bits}": Scheme(
-            _PALETTIZE, {"mode": "kmeans", "nbits": bits}, 7, f"weights held as one of {2**bits} values each"
+            _PALETTIZE,
+            {"mode": "kmeans", "nbits": bits},
+            TARGETS["iOS16"],
+            f"weights held as one of {2**bits} values each",
         )
         for bits in (8, 6, 4, 2)
     },
     "int8": Scheme(
-        _QUANTIZE, {"mode": "linear_symmetric", "dtype": "int8"}, 7, "weights held in int8, a scale for each channel"
+        _QUANTIZE,
+        {"mode": "linear_symmetric", "dtype": "int8"},
+        TARGETS["iOS16"],
+        "weights held in int8, a scale for each channel",
     ),
     "int4": Scheme(
         _QUANTIZE,
         {"mode": "linear_symmetric", "dtype": "int4", "granularity": "per_block", "block_size": BLOCK},
-        9,
+        TARGETS["iOS18"],
         f"weights held in int4, a scale for {BLOCK} of them",
     ),
 }

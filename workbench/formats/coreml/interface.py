@@ -11,13 +11,16 @@ from typing import Any
 
 from workbench.document import Dim
 from workbench.errors import ModelError, OptionError
+from workbench.formats.coreml.options import CHANNELS
 from workbench.formats.coreml.program import unused
 
 ARRAY_DTYPES = {0x10020: "float32", 0x10040: "float64", 0x20020: "int32", 0x10010: "float16", 0x20008: "int8"}
 """``ArrayFeatureType.ArrayDataType`` → numpy's name."""
 
-_COLOURS = {10: "GRAYSCALE", 20: "RGB", 30: "BGR", 40: "GRAYSCALE_FLOAT16"}
-_CHANNELS = {"GRAYSCALE": 1, "GRAYSCALE_FLOAT16": 1, "RGB": 3, "BGR": 3}
+COLOURS = {10: "GRAYSCALE", 20: "RGB", 30: "BGR", 40: "GRAYSCALE_FLOAT16"}
+"""``ImageFeatureType.ColorSpace`` → the colour layout."""
+
+_CHANNELS = {**CHANNELS, "GRAYSCALE_FLOAT16": 1}
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ def _array(name: str, array: Any, optional: bool) -> Feature:
 
 
 def _image(name: str, image: Any, optional: bool) -> Feature:
-    colours = _COLOURS.get(image.colorSpace, "RGB")
+    colours = COLOURS.get(image.colorSpace, "RGB")
     channels = _CHANNELS[colours]
     shapes = tuple((1, channels, int(size.height), int(size.width)) for size in image.enumeratedSizes.sizes)
     sizes: tuple[tuple[int, int], ...] = ()

@@ -15,17 +15,15 @@ from workbench.files import digest
 from workbench.formats.base import Source
 from workbench.formats.coreml import toolkit
 from workbench.formats.coreml.from_onnx.names import identifier
-from workbench.formats.coreml.options import CHANNELS, CoreMLOptions, ImageInput
+from workbench.formats.coreml.interface import COLOURS
+from workbench.formats.coreml.options import CHANNELS, TARGETS, CoreMLOptions, ImageInput
 from workbench.hub import spec_of
 
 DIGEST = "workbench.source_sha256"
 """The key of the source's digest among the words about the model."""
 
 _WORDS = {"author": "author", "license": "license", "version": "versionString", "description": "shortDescription"}
-IOS18 = 9
-"""Specification version that came with iOS18."""
-
-_COLOUR_SPACES = {"GRAYSCALE": 10, "RGB": 20, "BGR": 30}
+_COLOUR_SPACES = {name: number for number, name in COLOURS.items()}
 _CLASSES_SUFFIX = "_probs"
 """What coremltools adds to the label's name for that of the probabilities."""
 
@@ -160,7 +158,7 @@ def _states(
     options: CoreMLOptions, inputs: Mapping[str, TensorSpec], outputs: Mapping[str, TensorSpec]
 ) -> dict[str, str]:
     """Inputs and outputs that can be one state: of one shape and a floating-point dtype."""
-    if options.states and options.specification < IOS18:
+    if options.states and options.specification < TARGETS["iOS18"]:
         raise OptionError(f"states: Core ML has them from iOS18 on; the target is {options.target}.")
     for name, output in options.states.items():
         if name not in inputs or output not in outputs:

@@ -17,21 +17,23 @@ from workbench.lowering import Refused
 def reshape(op: MilOperation, emit: Emitter) -> ir.Value:
     """Zeros take over the input's size and one -1 is inferred, as in ONNX's Reshape."""
     x, shape = op.raw(), op.known("shape")
-    if shape is not None:
-        if 0 in shape and shape.size != op.rank(x):
-            raise Refused(f"shape {shape.tolist()} has zeros but another rank than the input")
-        return emit.op("Reshape", x, emit.const(shape.reshape(-1).tolist()))
-    return emit.op("Reshape", x, op.integers(emit, "shape"))
+    if shape is not None and 0 in shape and shape.size != op.rank(x):
+        raise Refused(f"shape {shape.tolist()} has zeros but another rank than the input")
+    return emit.op("Reshape", x, _sizes(op, emit))
+
+
+def _sizes(op: MilOperation, emit: Emitter) -> ir.Value:
+    """The parameter ``shape``, a constant where it is known."""
+    shape = op.known("shape")
+    return op.integers(emit, "shape") if shape is None else emit.const(shape.reshape(-1).tolist())
 
 
 @mil.lowers("reshape", since=17)
 def reshape_17(op: MilOperation, emit: Emitter) -> ir.Value:
     """A zero takes over the input's size that is as far from the last dimension; where there is none it is one."""
     x, shape = op.raw(), op.known("shape")
-    if shape is None:
-        return emit.op("Reshape", x, op.integers(emit, "shape"))
-    if 0 not in shape:
-        return emit.op("Reshape", x, emit.const(shape.reshape(-1).tolist()))
+    if shape is None or 0 not in shape:
+        return emit.op("Reshape", x, _sizes(op, emit))
     pieces, rank = [], op.rank(x)
     for at, size in enumerate(shape.reshape(-1).tolist()):
         axis = at - shape.size + rank
