@@ -17,11 +17,12 @@ THEME = (Path(__file__).parent / "theme.css").read_text(encoding="utf-8")
 """Colours, focus and spacing for every view, from JupyterLab's variables."""
 
 
-def assets(name: str) -> tuple[str, str]:
-    """The ESM and the CSS of the view of that name, the theme included."""
+def assets(name: str, *modules: str) -> tuple[str, str]:
+    """The ESM and the CSS of the view of that name: the modules it builds on before it, the theme included."""
     folder = Path(__file__).parent
     style = (folder / f"{name}.css").read_text(encoding="utf-8")
-    return (folder / f"{name}.js").read_text(encoding="utf-8"), f"{THEME}\n{style}"
+    script = "\n".join((folder / f"{module}.js").read_text(encoding="utf-8") for module in (*modules, name))
+    return script, f"{THEME}\n{style}"
 
 
 class View(anywidget.AnyWidget):

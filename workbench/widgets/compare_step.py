@@ -13,6 +13,7 @@ from workbench.widgets.base import Panel, row, show, stack
 from workbench.widgets.content import Content, badges, failure_alert, text
 from workbench.widgets.error_profile import ErrorProfile
 from workbench.widgets.figures import about, errors_of, tensors_of
+from workbench.widgets.graph_pair import GraphPair
 from workbench.widgets.inspect_step import index_of
 from workbench.widgets.layer_table import Column, LayerTable
 from workbench.widgets.tensor_view import TensorView
@@ -34,7 +35,7 @@ METRIC = "relative L2 error"
 
 
 class Compare(Panel):
-    """Runs the comparison; the profile, the table and the tensors follow one :attr:`selected` layer."""
+    """Runs the comparison; the profile, the table, the graphs and the tensors follow one :attr:`selected` layer."""
 
     def __init__(self, session: Session | None = None) -> None:
         super().__init__(session)
@@ -45,10 +46,11 @@ class Compare(Panel):
         self.verdict = Content()
         self.profile = ErrorProfile()
         self.table = LayerTable(COLUMNS, height=234)
+        self.graphs = GraphPair(self._select)
         self.about = Content()
         self.tensors = TensorView()
         self.details = Content()
-        self._results = stack(self.profile, self.table, self.about, self.tensors, self.details)
+        self._results = stack(self.profile, self.table, self.graphs.widget, self.about, self.tensors, self.details)
         self.widget = stack(row(self.mode, self.button), self.verdict, self._results)
         self._report: Report | None = None
         self._looking = 0  # the number of the newest wish to see tensors; older ones are dropped
@@ -109,12 +111,15 @@ class Compare(Panel):
                 [None if allowance is None else allowance.isolated for allowance in allowed],
             ),
         )
+        self.graphs.put(state.model, state.converted, rows)
 
     # One selection for all views
 
     def _select(self, index: int) -> None:
         self.table.selected = index
         self.profile.selected = index
+        report = self._report
+        self.graphs.mark(report.rows[index] if report is not None and 0 <= index < len(report.rows) else None)
         if not self.is_quiet and index >= 0:
             number = self._next_look()
             threading.Thread(target=self._look, args=(index, number), name="workbench-tensors", daemon=True).start()

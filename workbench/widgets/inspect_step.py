@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import ipywidgets
+
 from workbench.formats import all_formats
 from workbench.session import Session
 from workbench.widgets.base import Panel, stack
 from workbench.widgets.content import Content, facts, text
+from workbench.widgets.graph_view import GraphView
 from workbench.widgets.layer_table import Column, LayerTable
 
 if TYPE_CHECKING:
@@ -31,10 +34,12 @@ class Inspect(Panel):
         super().__init__(session)
         self.summary = Content()
         self.table = LayerTable(COLUMNS)
+        self.graph = GraphView()
         self.chosen = Content()
-        self.widget = stack(self.summary, self.table, self.chosen)
+        self.widget = stack(self.summary, self.table, self.chosen, self.graph)
         self._shown: object = None
         self.table.observe(lambda change: self._explain(), names="selected")
+        ipywidgets.link((self.table, "selected"), (self.graph, "selected"))
         self.watch()
 
     def select(self, layer: str | int | None) -> None:
@@ -48,6 +53,7 @@ class Inspect(Panel):
         if model is self._shown:
             return
         self._shown = model
+        self.graph.put(model)
         if model is None:
             self.summary.put(text("No model is open.", "neutral"))
             self.table.put([])
