@@ -18,7 +18,7 @@ LAB := $(VENV)/.installed-lab
 DEV := $(VENV)/.installed-dev
 MODELS := tests/requirements-models.txt
 EXTENSION := $(addprefix extensions/jupyterlab/,package.json package-lock.json tsconfig.json install.json) \
-	$(wildcard extensions/jupyterlab/src/*.ts)
+	$(wildcard extensions/jupyterlab/src/*.ts extensions/jupyterlab/schema/*.json)
 SOURCES := pyproject.toml hatch_build.py workbench/_version.py $(MODELS) $(EXTENSION)
 
 .DEFAULT_GOAL := help
@@ -67,6 +67,7 @@ bench: $(DEV) ## measure import, conversion and comparison on the real models
 	$(PY) -m tests.benchmarks.bench
 	$(PY) -m tests.benchmarks.compare
 	$(PY) -m tests.benchmarks.coreml
+	$(PY) -m tests.benchmarks.nnef
 
 clean: ## remove what builds and tests leave behind (not the environment: delete $(VENV) for that)
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/artifacts

@@ -39,7 +39,7 @@ class ExtensionBuildHook(BuildHookInterface[Any]):
         if not self._built.exists():
             return False
         sources = [self._folder / name for name in ("package.json", "package-lock.json", "tsconfig.json")]
-        sources += (self._folder / "src").rglob("*.ts")
+        sources += (*(self._folder / "src").rglob("*.ts"), *(self._folder / "schema").glob("*.json"))
         newest = max(source.stat().st_mtime for source in sources)
         return self._built.stat().st_mtime >= newest
 

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import Refusal
+from workbench.words import shorten
 
 if TYPE_CHECKING:
     import pandas
@@ -130,7 +131,9 @@ class Plan:
 def _table(rows: Iterable[PlanRow]) -> str:
     cells = "".join(
         "<tr>"
-        + "".join(f"<td>{html.escape(text)}</td>" for text in (row.layer, row.operator, str(row.verdict), row.note))
+        + "".join(
+            f"<td>{html.escape(text)}</td>" for text in (shorten(row.layer), row.operator, str(row.verdict), row.note)
+        )
         + "</tr>"
         for row in rows
     )

@@ -25,6 +25,7 @@ MODELS = {
     "archive.nnef.tgz": "exchange-workbench:nnef",
     "older.mlmodel": "exchange-workbench:coreml",
     "newer.mlpackage/": "exchange-workbench:coreml",
+    "compiled.mlmodelc/": "exchange-workbench:coreml",
 }
 # Each differs from a model in one respect only.
 OTHERS = ["onnx", "digits.onnx.txt", "archive.tgz", "plain/", "onnx-models/", "file.mlpackage", "data.npz"]
@@ -164,19 +165,6 @@ def test_the_notebook_shows_the_widget_on_the_model(lab: LabPage, folder: Path) 
     assert "application/vnd.jupyter.widget-view+json" in cell["outputs"][0]["data"]
     assert lab.page.get_by_text("relu.onnx").count() > 0
     lab.screenshot("workbench-from-context-menu")
-
-
-def test_double_click_shows_what_the_file_is_and_leads_on(lab: LabPage, folder: Path) -> None:
-    write_relu(folder / "relu.onnx")
-    size = (folder / "relu.onnx").stat().st_size
-    lab.open(folder.name)
-    lab.row("relu.onnx").dblclick()
-    lab.page.get_by_text(f"ONNX model, {size} bytes").wait_for()
-    lab.screenshot("model-document")
-    lab.page.get_by_role("button", name=ENTRY).click()
-    lab.page.locator(".jp-NotebookPanel").wait_for()
-    lab.wait_for_notebook()
-    assert argument(lab.cells()[0]["source"]) == "relu.onnx"
 
 
 def test_launcher_card_opens_an_empty_workbench_in_the_folder(lab: LabPage, folder: Path) -> None:

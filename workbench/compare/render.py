@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from workbench.compare.metrics import Metrics
 from workbench.compare.tolerance import power_of_ten
+from workbench.words import shorten
 
 if TYPE_CHECKING:
     from workbench.compare.report import Report
@@ -37,7 +38,7 @@ def fragment(report: Report) -> str:
     chosen = [row for row in report.rows if row.status != "ok" or row.output]
     shown = chosen[:SHOWN]
     cells = "".join(
-        f"<tr><td>{escape(row.layer)}</td><td>{escape(row.operator)}</td><td>{escape(_status(row))}</td>"
+        f"<tr><td>{escape(shorten(row.layer))}</td><td>{escape(row.operator)}</td><td>{escape(_status(row))}</td>"
         f"<td>{_rough(row.accumulated)}</td><td>{_rough(row.isolated)}</td><td>{escape(row.remark)}</td></tr>"
         for row in shown
     )

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from workbench.plots.theme import Theme, label, new_figure, shorten, theme_named
+from workbench.plots.theme import Theme, label, new_figure, theme_named
+from workbench.words import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -152,7 +153,7 @@ def _names(axis: Axes, rows: Sequence[Row], ranking: Sequence[Row], colours: The
         height = error_of(row.isolated) if row.isolated is not None else CEILING
         right = place > len(rows) / 2
         axis.annotate(
-            shorten(f"{row.operator} {row.layer}").replace("$", r"\$"),
+            shorten(f"{row.operator} {row.layer}", 28).replace("$", r"\$"),
             (place, height),
             xytext=(-6 if right else 6, 8),
             textcoords="offset points",

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.plots.theme import label, legend, new_figure, shorten, theme_named
+from workbench.plots.theme import label, legend, new_figure, theme_named
+from workbench.words import shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -84,11 +84,3 @@ def label(axis: Axes, theme: Theme, *, title: str = "", x: str = "", y: str = ""
 def legend(axis: Axes, theme: Theme) -> None:
     """A frameless legend in the theme's colour."""
     axis.legend(loc="upper right", frameon=False, labelcolor=theme.text, fontsize=9)
-
-
-def shorten(text: str, length: int = 28) -> str:
-    """The text with its middle left out if it is longer."""
-    if len(text) <= length:
-        return text
-    head = (length - 1) // 2
-    return f"{text[:head]}…{text[-(length - 1 - head) :]}"

@@ -5,6 +5,7 @@ from workbench.widgets.convert_step import Convert
 from workbench.widgets.export_step import Export
 from workbench.widgets.import_step import Import
 from workbench.widgets.inspect_step import Inspect
+from workbench.widgets.model_document import ModelDocument
 from workbench.widgets.workbench import Workbench
 
-__all__ = ["Compare", "Convert", "Export", "Import", "Inspect", "Workbench"]
+__all__ = ["Compare", "Convert", "Export", "Import", "Inspect", "ModelDocument", "Workbench"]

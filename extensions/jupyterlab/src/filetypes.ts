@@ -58,6 +58,14 @@ export const MODEL_FILE_TYPES: ReadonlyArray<Partial<DocumentRegistry.IFileType>
     contentType: 'directory',
     fileFormat: 'json',
     icon: coremlIcon
+  },
+  {
+    name: 'mlmodelc',
+    displayName: 'Compiled Core ML model',
+    extensions: ['.mlmodelc'],
+    contentType: 'directory',
+    fileFormat: 'json',
+    icon: coremlIcon
   }
 ];
 

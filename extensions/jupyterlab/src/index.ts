@@ -1,22 +1,18 @@
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { ICommandPalette, showErrorMessage } from '@jupyterlab/apputils';
-import { PathExt } from '@jupyterlab/coreutils';
+import { ICommandPalette } from '@jupyterlab/apputils';
 import { IDocumentManager } from '@jupyterlab/docmanager';
 import { IFileBrowserFactory } from '@jupyterlab/filebrowser';
 import { ILauncher } from '@jupyterlab/launcher';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { MenuSvg } from '@jupyterlab/ui-components';
 
-import { ModelCardFactory, NoContentModelFactory } from './document';
-import { isModel, MODEL_FILE_TYPES } from './filetypes';
-import { workbenchIcon } from './icons';
-import { openNotebook, workbenchCode } from './notebook';
+import { CommandIDs, Commands } from './commands';
+import { ModelDocumentFactory, NoContentModelFactory } from './document';
+import { MODEL_FILE_TYPES } from './filetypes';
+import { TARGETS } from './notebook';
 import { openingPlugin } from './opening';
 
-namespace CommandIDs {
-  /** Open the workbench on `args.path`, or on the models selected in the file browser. */
-  export const open = 'exchange-workbench:open';
-  /** Open an empty workbench in the folder `args.cwd`. */
-  export const create = 'exchange-workbench:create';
-}
+const CATEGORY = 'Conversion Workbench';
 
 const modelsPlugin: JupyterFrontEndPlugin<void> = {
   id: 'exchange-workbench:models',
@@ -24,85 +20,60 @@ const modelsPlugin: JupyterFrontEndPlugin<void> = {
   autoStart: true,
   requires: [IDocumentManager],
   // Optional, since Notebook 7 has no launcher and its pages other than the file tree have no file browser.
-  optional: [IFileBrowserFactory, ILauncher, ICommandPalette],
+  optional: [IFileBrowserFactory, ILauncher, ICommandPalette, ISettingRegistry],
   activate: (
     app: JupyterFrontEnd,
     documents: IDocumentManager,
     browsers: IFileBrowserFactory | null,
     launcher: ILauncher | null,
-    palette: ICommandPalette | null
+    palette: ICommandPalette | null,
+    registry: ISettingRegistry | null
   ) => {
-    const { commands, contextMenu, docRegistry, serviceManager } = app;
-
-    const show = async (folder: string, path?: string): Promise<void> => {
-      try {
-        await openNotebook(workbenchCode(path), folder, serviceManager, documents);
-      } catch (error) {
-        await showErrorMessage('Cannot open the Conversion Workbench', error as Error);
-      }
-    };
-
-    const selectedModels = (): string[] =>
-      [...(browsers?.tracker.currentWidget?.selectedItems() ?? [])]
-        .filter(entry => isModel(docRegistry, entry))
-        .map(entry => entry.path);
-
-    commands.addCommand(CommandIDs.open, {
-      label: 'Open in Conversion Workbench',
-      caption: 'Inspect, convert and compare this model in a notebook',
-      icon: workbenchIcon,
-      describedBy: {
-        args: {
-          type: 'object',
-          properties: { path: { type: 'string', description: 'The model; by default those selected in the file browser' } }
-        }
-      },
-      execute: async args => {
-        const paths = typeof args.path === 'string' ? [args.path] : selectedModels();
-        for (const path of paths) {
-          // The notebook goes beside the model, so that the model's name is its path seen from there.
-          const name = PathExt.basename(serviceManager.contents.localPath(path));
-          await show(path.slice(0, path.length - name.length), name);
-        }
-      }
-    });
-
-    commands.addCommand(CommandIDs.create, {
-      label: args => (args.isPalette ? 'New Conversion Workbench' : 'Conversion Workbench'),
-      caption: 'Convert and compare models between ONNX, NNEF and Core ML',
-      icon: args => (args.isPalette ? undefined : workbenchIcon),
-      describedBy: {
-        args: {
-          type: 'object',
-          properties: { cwd: { type: 'string', description: 'The folder of the new notebook' } }
-        }
-      },
-      execute: args => show(typeof args.cwd === 'string' ? args.cwd : browsers?.tracker.currentWidget?.model.path ?? '')
-    });
-
-    for (const type of MODEL_FILE_TYPES) {
-      docRegistry.addFileType(type);
-      // The listing writes the file type on each row, so the menu needs no guess about the selection.
-      contextMenu.addItem({
-        command: CommandIDs.open,
-        selector: `.jp-DirListing-item[data-file-type="${type.name}"]`,
-        rank: 1
-      });
-    }
-
-    docRegistry.addModelFactory(new NoContentModelFactory());
-    docRegistry.addWidgetFactory(
-      new ModelCardFactory(
-        MODEL_FILE_TYPES.filter(type => type.fileFormat === 'base64').map(type => type.name),
-        docRegistry,
-        serviceManager.contents,
-        path => void commands.execute(CommandIDs.open, { path })
-      )
-    );
-
+    // Without its schema (an installation that is not complete) the defaults hold.
+    const settings = registry?.load(modelsPlugin.id).catch(() => undefined) ?? Promise.resolve(undefined);
+    new Commands(app, documents, browsers, settings).register();
+    addFileTypes(app);
+    addMenus(app);
     launcher?.add({ command: CommandIDs.create, category: 'Other', rank: 1 });
-    palette?.addItem({ command: CommandIDs.create, category: 'Conversion Workbench', args: { isPalette: true } });
+    palette?.addItem({ command: CommandIDs.create, category: CATEGORY, args: { isPalette: true } });
+    for (const command of [CommandIDs.open, CommandIDs.inspect, CommandIDs.notebook, CommandIDs.convert, CommandIDs.compare]) {
+      palette?.addItem({ command, category: CATEGORY });
+    }
   }
 };
+
+function addFileTypes(app: JupyterFrontEnd): void {
+  const { commands, docRegistry, serviceManager } = app;
+  MODEL_FILE_TYPES.forEach(type => docRegistry.addFileType(type));
+  const files = MODEL_FILE_TYPES.filter(type => type.fileFormat === 'base64').map(type => type.name);
+  docRegistry.addModelFactory(new NoContentModelFactory());
+  docRegistry.addWidgetFactory(
+    new ModelDocumentFactory(files, serviceManager, path => void commands.execute(CommandIDs.open, { path }))
+  );
+}
+
+/** The listing writes the file type on each row, so the menu needs no guess about the selection. */
+function addMenus(app: JupyterFrontEnd): void {
+  const { commands, contextMenu } = app;
+  const targets = new MenuSvg({ commands });
+  targets.title.label = 'Convert to';
+  for (const [target, { title }] of Object.entries(TARGETS)) {
+    const command = `${CommandIDs.convert}-to-${target}`;
+    commands.addCommand(command, {
+      label: title,
+      describedBy: { args: {} },
+      execute: () => commands.execute(CommandIDs.convert, { target })
+    });
+    targets.addItem({ command });
+  }
+  for (const { name } of MODEL_FILE_TYPES) {
+    const selector = `.jp-DirListing-item[data-file-type="${name}"]`;
+    contextMenu.addItem({ command: CommandIDs.open, selector, rank: 1 });
+    contextMenu.addItem({ command: CommandIDs.inspect, selector, rank: 1.1 });
+    contextMenu.addItem({ command: CommandIDs.notebook, selector, rank: 1.2 });
+    contextMenu.addItem({ type: 'submenu', submenu: targets, selector, rank: 1.3 });
+    contextMenu.addItem({ command: CommandIDs.compare, selector, rank: 1.4 });
+  }
+}
 
 export default [modelsPlugin, openingPlugin];
