@@ -64,6 +64,24 @@ def test_a_branch_may_leave_a_blob_as_it_was(p: float) -> None:
     compare(run(document_of(add, inputs, ["out"]), inputs), [expected], 1e-6, 1e-6)
 
 
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_a_network_that_is_never_chosen_is_not_looked_at(p: float) -> None:
+    """coremltools writes such for lists: what would make the list longer does not fit, and never has to."""
+
+    def add(nn: Any) -> None:
+        nn.add_load_constant_nd("p", "p", np.float32([p]), [1])
+        layer = nn.add_branch("b", "p")
+        chosen, other = inner(layer.branch.ifBranch), inner(layer.branch.elseBranch)
+        if not p:
+            chosen, other = other, chosen
+        times(chosen, "x", 3.0, "y")
+        other.add_expand_dims("e", "x", "e", axes=[0])
+        other.add_concat_nd("y", ["x", "e"], "y", axis=0)
+
+    inputs = {"x": VECTOR}
+    compare(run(document_of(add, inputs), inputs), [VECTOR * 3], 1e-6, 1e-6)
+
+
 def test_what_one_branch_alone_makes_is_refused() -> None:
     def add(nn: Any) -> None:
         layer = nn.add_branch("b", "p")

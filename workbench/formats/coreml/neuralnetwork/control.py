@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import onnx_ir as ir
@@ -82,7 +82,12 @@ class _Site:
     count: list[int] = field(default_factory=lambda: [0])
     turn: ir.Value | None = None
 
+    def within(self, part: str) -> _Site:
+        """A part of the same graph."""
+        return replace(self, path=f"{self.path}/{part}")
+
     def inside(self, part: str) -> _Site:
+        """A graph of its own."""
         path = f"{self.path}/{part}"
         return _Site(self.layer, path, Emitter(path), self.count, self.turn)
 
@@ -151,6 +156,11 @@ def _branch(message: Any, blobs: Blobs, site: _Site, rest: Sequence[Any] | None)
             both networks, which tell whether the loop goes on.
     """
     networks = [[*part.layers, *(rest or ())] for part in nested(message)]
+    chosen = site.emitter.known(blobs[message.input[0]])
+    if chosen is not None and chosen.size == 1:
+        # The network that never runs may be one that cannot: coremltools writes such for lists of a fixed length.
+        way = 0 if chosen.item() else 1
+        return _run(networks[way], blobs, site.within(f"{message.name}/{('then', 'else')[way]}"))
     scopes: list[Blobs] = [dict(blobs), dict(blobs)]
     sites = [site.inside(f"{message.name}/{part}") for part in ("then", "else")]
     going = [_run(layers, scope, inner) for layers, scope, inner in zip(networks, scopes, sites, strict=True)]
