@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import Cancelled, ModelError, WorkbenchError
+from workbench.session import keeping
 from workbench.session.code import code_of
 from workbench.session.state import Attempt, Failure, Origin, State
 from workbench.session.task import Task
@@ -57,6 +58,21 @@ class Session:
         self._listeners: list[Listener] = []
         if source is not None:
             self.open(source)
+
+    @classmethod
+    def load(cls, path: str | Path, *, source: object | None = None) -> Session:
+        """A session that was saved: its steps are taken again.
+
+        Args:
+            path: what :meth:`save` wrote.
+            source: the model, if it is not where it was, or was no file.
+
+        Raises:
+            WorkbenchError: it is no such file, its model is not what it was, or a step fails.
+        """
+        session = cls()
+        session._now("open", source=Path(path), model=source)
+        return session
 
     # What there is
 
@@ -158,6 +174,39 @@ class Session:
         """Write the comparison as a stand-alone HTML file; returns where it is."""
         return self._now("export_report", path=path)  # type: ignore[no-any-return]
 
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write the steps taken so far, to be gone on with after a restart (:meth:`load`); returns where it is.
+
+        The file holds no model: conversions are exact, so the same steps make the same models again.
+
+        Raises:
+            SaveError: there is a file at the path, nothing to save, or feeds that cannot be written down.
+        """
+        return self._now("save", path=path, overwrite=overwrite)  # type: ignore[no-any-return]
+
+    def again(self, attempt: int) -> Any:
+        """Go back to an entry of :attr:`history`: take that step again with what it was given; returns its result.
+
+        Raises:
+            WorkbenchError: it was given what the history does not keep (arrays, live objects), or it fails.
+        """
+        step, arguments = self.step_again(attempt)
+        return self._now(step, **arguments)
+
+    def step_again(self, attempt: int) -> tuple[str, dict[str, Any]]:
+        """The step and the arguments of an entry of :attr:`history`, for :meth:`start`.
+
+        Raises:
+            WorkbenchError: there is no such entry, or it was given what the history does not keep.
+        """
+        history = self._state.history
+        if not 0 <= attempt < len(history):
+            raise WorkbenchError(f"the history has no entry {attempt}; it has {len(history)}.")
+        found = history[attempt]
+        if not found.whole:
+            raise WorkbenchError(f"entry {attempt} ({found.step}) was given what the history does not keep.")
+        return found.step, dict(found.arguments)
+
     def start(self, step: str, **arguments: Any) -> Task:
         """Take a step (the name of a method) on a worker thread. Work that runs already is cancelled: the newest wins.
 
@@ -207,6 +256,7 @@ class Session:
             "compare": (self._compare_models, True),
             "export": (self._export, False),
             "export_report": (self._export_report, False),
+            "save": (self._save, False),
         }
         if step not in steps:
             raise WorkbenchError(f"a session has no step {step!r}; there are {', '.join(steps)}.")
@@ -230,7 +280,8 @@ class Session:
         try:
             with _turn(task):
                 result, changes, outcome = work(task)
-            self._commit(task, changes, Attempt(task.step, _recorded(arguments), outcome, ok=True))
+            given = changes.pop("given", arguments)
+            self._commit(task, changes, _attempt(task.step, given, outcome, ok=True))
         except BaseException as error:
             failure = error
             self._fail(task, error, arguments)
@@ -242,10 +293,11 @@ class Session:
             finally:
                 task.finish(result, failure)
 
-    def _commit(self, task: Task, changes: Mapping[str, Any], attempt: Attempt) -> None:
+    def _commit(self, task: Task, changes: dict[str, Any], attempt: Attempt) -> None:
         with self._lock:
             task.check()
-            self._state = replace(self._state, **changes, history=(*self._state.history, attempt))
+            earlier = (*self._state.history, *changes.pop("earlier", ()))
+            self._state = replace(self._state, **changes, history=(*earlier, attempt))
             if self._task is task:
                 self._task = None
 
@@ -256,7 +308,7 @@ class Session:
                 self._task = None
             if current or not task.cancelled:
                 failure = Failure(task.step, error)
-                attempt = Attempt(task.step, _recorded(arguments), failure.message, ok=False)
+                attempt = _attempt(task.step, arguments, failure.message, ok=False)
                 self._state = replace(self._state, failure=failure, history=(*self._state.history, attempt))
 
     def _notify(self) -> None:
@@ -265,7 +317,11 @@ class Session:
 
     # What the steps do
 
-    def _open(self, task: Task, source: object, name: str | None = None, uploaded: bool = False, **options: Any) -> Any:
+    def _open(
+        self, task: Task, source: object, name: str | None = None, uploaded: bool = False, **options: Any
+    ) -> tuple[Any, dict[str, Any], str]:
+        if keeping.is_session(source):
+            return self._reopen(task, Path(os.path.expanduser(str(source))), **options)
         task.progress("reading", 0.0)
         try:
             model = self._load(source, **options)
@@ -281,6 +337,21 @@ class Session:
         fresh = State(origin=Origin(given, shown, uploaded, options), model=model)
         changes = {field: getattr(fresh, field) for field in fresh.__dataclass_fields__ if field != "history"}
         return model, changes, outcome
+
+    def _reopen(self, task: Task, path: Path, model: object | None = None) -> tuple[Any, dict[str, Any], str]:
+        """Take the steps of a saved session; all of it is in place at the end, or nothing has changed."""
+        kept = keeping.load(path)
+        source = keeping.check_source(kept) if model is None else model
+        opened, changes, _ = self._open(task, source, None if model is not None else kept.name, **kept.options)
+        before = Session(load=self._load, compare=self._compare)
+        before._state = State(**changes)
+        for step, arguments in kept.steps.items():
+            work, _ = before._work_of(step, arguments)
+            _, more, _ = work(task)
+            more.pop("given", None)
+            changes |= more
+            before._state = replace(before._state, **more)
+        return opened, {**changes, "earlier": kept.history}, f"{path.name}: {', '.join(('open', *kept.steps))}"
 
     def _need(self, field: str, step: str, way_out: str) -> Any:
         value = getattr(self._state, field)
@@ -306,6 +377,7 @@ class Session:
             "converted": converted,
             "converted_to": to,
             "converted_with": options,
+            "given": {"to": to, **options},
             "report": None,
             "exported": None,
             "report_file": None,
@@ -335,26 +407,40 @@ class Session:
         report.to_html(written)
         return written, {"report_file": written}, str(written)
 
+    def _save(self, task: Task, path: str | Path, overwrite: bool = False) -> Any:
+        task.progress("writing", 0.0)
+        written = keeping.save(self._state, Path(os.path.expanduser(path)), overwrite)
+        return written, {"kept": written}, str(written)
+
     def __repr__(self) -> str:
         origin = self._state.origin
         return f"Session({origin.name!r}, {self._state.reached()})" if origin else "Session(empty)"
 
 
-def _recorded(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments for the history: a model or a batch of arrays is kept by its type only, since history is long.
+def _attempt(step: str, arguments: Mapping[str, Any], outcome: str, *, ok: bool) -> Attempt:
+    """An entry of the history. A model or a batch of arrays is kept by its type only, since history is long.
 
     An upload is known by its name, not by where it lies for the moment.
     """
     if arguments.get("uploaded"):
-        return {"source": arguments["name"], "uploaded": True}
-    plain = (str, int, float, bool, type(None), tuple, list)
+        return Attempt(step, {"source": arguments["name"], "uploaded": True}, outcome, ok, whole=False)
     recorded: dict[str, Any] = {}
+    whole = True
     for name, value in arguments.items():
-        if isinstance(value, Path):
-            recorded[name] = str(value)
-        else:
-            recorded[name] = value if isinstance(value, plain) or name == "shapes" else type(value).__name__
-    return recorded
+        recorded[name] = str(value) if isinstance(value, Path) else value
+        if not _is_small(value):
+            recorded[name] = type(value).__name__
+            whole = False
+    return Attempt(step, recorded, outcome, ok, whole)
+
+
+def _is_small(value: object) -> bool:
+    """Whether the history can keep a value: texts, numbers, and the options that hold such."""
+    if isinstance(value, Mapping):
+        return all(map(_is_small, value.values()))
+    if isinstance(value, tuple | list):
+        return all(map(_is_small, value))
+    return value is None or isinstance(value, str | int | float | Path) or type(value).__name__ in keeping.VALUES
 
 
 @contextlib.contextmanager

@@ -84,12 +84,16 @@ class Failure:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One entry of the history: a step that was taken, with what it was given and what came of it."""
+    """One entry of the history: a step that was taken, with what it was given and what came of it.
+
+    ``whole`` says whether ``arguments`` are all that it was given; else arrays and live objects are named by type.
+    """
 
     step: str
     arguments: Mapping[str, Any]
     outcome: str
     ok: bool
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,7 @@ class State:
     exported: Path | None = None
     overwritten: bool = False
     report_file: Path | None = None
+    kept: Path | None = None
     failure: Failure | None = None
     history: tuple[Attempt, ...] = ()
 

@@ -1,0 +1,185 @@
+"""A session as a file: not its models, but the steps that made them, which always make the same.
+
+The file is an ``.npz``: the steps as JSON, and the arrays that a comparison was fed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import workbench
+from workbench.errors import ModelError, SaveError
+from workbench.files import digest, replacing
+from workbench.session.state import Attempt, State
+
+Array = np.ndarray[Any, Any]
+
+SUFFIX = ".workbench"
+KIND = "workbench-session"
+VERSION = 1
+VALUES = ("ImageInput", "Images", "Range")
+"""Values of the public interface that options hold; all are dataclasses."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a file says of a session.
+
+    Attributes:
+        name: of the model, on display.
+        source: the path that it was read from; ``None`` if it was uploaded or a live object.
+        digest: SHA-256 of what was read.
+        options: the further arguments of ``wb.load``.
+        steps: ``plan``, ``convert`` and ``compare``, those that were taken: what with.
+        history: everything that was tried.
+    """
+
+    name: str
+    source: Path | None
+    digest: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    steps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    history: tuple[Attempt, ...] = ()
+
+
+def is_session(source: object) -> bool:
+    """Whether it is the path of a session's file, by its suffix."""
+    return isinstance(source, str | os.PathLike) and str(source).endswith(SUFFIX)
+
+
+def save(state: State, path: Path, overwrite: bool = False) -> Path:
+    """Write what leads to the state; returns where it is.
+
+    Raises:
+        SaveError: there is nothing to save yet, or something in it cannot be written down; or there is a file already.
+    """
+    origin = state.origin
+    if origin is None or state.model is None:
+        raise SaveError("the session is empty; open a model first. Nothing was written.")
+    arrays: dict[str, Array] = {}
+    source = Path(str(origin.value)) if origin.is_path and not origin.uploaded else None
+    steps: dict[str, Mapping[str, Any]] = {}
+    if state.plan is not None:
+        steps["plan"] = {"to": state.plan.target_format, **state.options}
+    if state.converted is not None:
+        steps["convert"] = {"to": state.converted_to, **state.converted_with}
+    if state.report is not None:
+        steps["compare"] = state.compared_with
+    content = {
+        "kind": KIND,
+        "version": VERSION,
+        "name": origin.name,
+        "source": None if source is None else _seen_from(source, path.parent),
+        "digest": "" if source is None else digest(source),
+        "options": {} if source is None else origin.options,
+        "steps": steps,
+        "history": [dataclasses.asdict(attempt) for attempt in state.history],
+    }
+    text = json.dumps(_plain(content, arrays, ""), ensure_ascii=False, indent=1)
+    with replacing(path, overwrite=overwrite) as partial, partial.open("wb") as handle:
+        np.savez(handle, session=np.array(text), **arrays)  # type: ignore[arg-type]
+    return path
+
+
+def load(path: Path) -> Kept:
+    """What the file says.
+
+    Raises:
+        ModelError: it is no such file, or one of a newer version.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            content = json.loads(str(arrays["session"]))
+            kept = _restored(content, arrays)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file.") from None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path}: no session that the workbench has saved: {error}.") from error
+    if content["kind"] != KIND or content["version"] > VERSION:
+        raise ModelError(
+            f"{path}: a {content['kind']} of version {content['version']}; this workbench knows {VERSION}."
+        )
+    try:
+        return Kept(
+            name=str(kept["name"]),
+            source=None if kept["source"] is None else path.parent / str(kept["source"]),
+            digest=str(kept["digest"]),
+            options=dict(kept["options"]),
+            steps={str(step): dict(arguments) for step, arguments in kept["steps"].items()},
+            history=tuple(Attempt(**attempt) for attempt in kept["history"]),
+        )
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ModelError(f"{path}: no session that the workbench has saved: {error}.") from error
+
+
+def check_source(kept: Kept) -> Path:
+    """The path of the model, which is still what it was.
+
+    Raises:
+        ModelError: there is none, or it has changed; the way out is to name it.
+    """
+    way_out = "Name the model: wb.Session.load(path, source=…)."
+    if kept.source is None:
+        raise ModelError(f"the session's model {kept.name!r} came through a browser or was a live object. {way_out}")
+    if not kept.source.exists():
+        raise ModelError(f"the session's model is no longer at {kept.source}. {way_out}")
+    if digest(kept.source) != kept.digest:
+        raise ModelError(f"the session's model {kept.source} has changed since. {way_out}")
+    return kept.source
+
+
+def _seen_from(source: Path, folder: Path) -> str:
+    """Relative if it lies below the folder of the session's file, so that both can move together."""
+    whole, around = source.absolute(), folder.absolute()
+    return whole.relative_to(around).as_posix() if whole.is_relative_to(around) else str(whole)
+
+
+def _plain(value: Any, arrays: dict[str, Array], where: str) -> Any:
+    """What JSON can carry; arrays are put aside."""
+    if dataclasses.is_dataclass(value) and type(value).__name__ in VALUES:
+        fields = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+        return {"$value": type(value).__name__, **_plain(fields, arrays, where)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, arrays, f"{where} {key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        items = [_plain(item, arrays, where) for item in value]
+        return items if isinstance(value, list) else {"$tuple": items}
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        arrays[f"array{len(arrays)}"] = value
+        return {"$array": f"array{len(arrays) - 1}"}
+    if isinstance(value, os.PathLike):
+        return str(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise SaveError(
+        f"the session's{where} is a {type(value).__name__}, which cannot be written down; "
+        "hand over arrays or a path in its place. Nothing was written."
+    )
+
+
+def _restored(value: Any, arrays: Mapping[str, Array]) -> Any:
+    if isinstance(value, list):
+        return [_restored(item, arrays) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$tuple" in value:
+        return tuple(_restored(value["$tuple"], arrays))
+    if "$array" in value:
+        return arrays[str(value["$array"])]
+    fields = {key: _restored(item, arrays) for key, item in value.items() if key != "$value"}
+    if "$value" not in value:
+        return fields
+    if value["$value"] not in VALUES:
+        raise ValueError(f"it holds a {value['$value']!r}")
+    return getattr(workbench, value["$value"])(**fields)
