@@ -21,6 +21,8 @@ from workbench.widgets import Compare, Convert, Export, Import, Inspect, Workben
 from workbench.widgets.export_step import default_stem
 from workbench.widgets.import_step import suggestions
 
+WORKERS = tuple(f"workbench-{work}" for work in ("open", "plan", "convert", "compare", "export", "save", "tensors"))
+
 
 def until(condition: Callable[[], object], seconds: float = 10) -> None:
     """Wait for another thread."""
@@ -33,7 +35,7 @@ def until(condition: Callable[[], object], seconds: float = 10) -> None:
 def settled(condition: Callable[[], object]) -> None:
     """Wait for another thread, and until all of them have drawn what they did."""
     until(condition)
-    until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("workbench-")])
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith(WORKERS)])
 
 
 def make(model: FakeModel | None = None, failing: tuple[int, ...] = ()) -> Workbench:
@@ -101,9 +103,9 @@ def test_by_methods(tmp_path: Path) -> None:
     assert path.exists()
     assert "precision='fp16'" in shown.show_code()
     assert shown.code_view.blocks[0]["text"] == shown.session.code()
-    tried = shown.code_view.blocks[1]["rows"]
+    tried = shown.tried.table.all_rows
     assert [row[0] for row in tried] == ["open", "plan", "convert", "compare", "export"]
-    assert tried[1][1:] == ["to='coreml', precision='fp16'", "5 layers: 5 exact"]
+    assert tried[1][1:] == ["to='coreml', precision='fp16'", "5 layers: 5 exact", "ok"]
     assert repr(shown) == "Workbench('tiny.onnx', export)"
 
 

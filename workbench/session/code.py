@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from workbench.hub.ranges import Range
 from workbench.session.state import Origin, State
 
 
@@ -66,4 +67,10 @@ def _literal(value: object) -> str:
         return "{" + ", ".join(f"{_literal(key)}: {_literal(item)}" for key, item in value.items()) + "}"
     if isinstance(value, Path):
         return repr(str(value))
+    if isinstance(value, Range):
+        return f"wb.{value!r}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_literal, value))}]"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_literal, value))}{',' if len(value) == 1 else ''})"
     return repr(value)

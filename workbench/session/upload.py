@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
+import stat
 import tempfile
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
 from workbench import limits
 from workbench.errors import ModelError
+from workbench.files import inner_parts, shown
 
 MAX_BYTES = 2 << 30
 """A larger file is opened by its path."""
@@ -106,11 +108,10 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 
 def _unpack_entry(package: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
-    parts = PurePosixPath(entry.filename.replace("\\", "/")).parts
-    is_link = (entry.external_attr >> 16) & 0o170000 == 0o120000
-    if is_link or not parts or ".." in parts or parts[0] == "/" or any(":" in part or "\0" in part for part in parts):
+    parts = inner_parts(entry.filename)
+    if parts is None or stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
         name = Path(package.filename or folder).name
-        raise ModelError(f"{name}: the entry {entry.filename!r} would lie outside the archive's folder.")
+        raise ModelError(f"{name}: the entry {shown(entry.filename)} would lie outside the archive's folder.")
     destination = folder.joinpath(*parts)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with package.open(entry) as source, destination.open("xb") as target:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ipywidgets
 
 from workbench.document import TensorSpec
 from workbench.errors import OptionError
-from workbench.formats import all_formats, format_named
+from workbench.formats import all_formats, format_named, make_options
 from workbench.formats.coreml.compression import SCHEMES
 from workbench.formats.coreml.options import TARGETS
+from workbench.formats.nnef import DIALECTS
+from workbench.hub.ranges import ShapeOption, check_shapes, largest, parse_shape, shape_text
 from workbench.plan import Plan, Verdict
 from workbench.session import Session
 from workbench.widgets.base import Panel, row, show, stack
@@ -31,13 +33,14 @@ COLUMNS = (
 )
 
 CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
-    "coreml": {"precision": ("fp32", "fp16"), "target": tuple(TARGETS), "compress": ("", *SCHEMES)}
+    "coreml": {"precision": ("fp32", "fp16"), "target": tuple(TARGETS), "compress": ("", *SCHEMES)},
+    "nnef": {"dialect": DIALECTS},
 }
 """Options that become drop-down lists; all others are typed in as JSON."""
 
 
 class ShapeField:
-    """The sizes of one input with dynamic dimensions, as a text field."""
+    """The sizes of one input with dynamic dimensions, or their ranges, as a text field."""
 
     def __init__(self, spec: TensorSpec) -> None:
         self.spec = spec
@@ -51,23 +54,24 @@ class ShapeField:
             layout={"width": "auto"},
         )
 
-    def value(self) -> tuple[int, ...]:
-        """The sizes that were typed.
+    def value(self) -> ShapeOption:
+        """The sizes that were typed: one shape, with ranges if need be, or several.
 
         Raises:
             OptionError: they are no sizes, or do not fit the input.
         """
-        typed = self.widget.value.strip().strip("()[]")
         try:
-            sizes = tuple(int(part) for part in typed.split(",") if part.strip())
-        except ValueError:
-            sizes = (-1,)
-        if any(size < 0 for size in sizes) or not self.spec.takes(sizes) or math.prod(sizes) > 1 << 40:
+            shape = parse_shape(self.widget.value)
+            check_shapes([self.spec], {self.spec.name: shape})
+            shapes: Sequence[Any] = shape if shape and isinstance(shape[0], tuple) else [shape]
+            if any(math.prod(largest(size) for size in one) > 1 << 40 for one in shapes):
+                raise OptionError("too large")
+        except OptionError as error:
             raise OptionError(
                 f"{self.spec.name}: the shape {shown(self.widget.value)!r} does not fit {self.spec.describe()}; "
-                "give one whole number for each dimension."
-            )
-        return sizes
+                "give one whole number for each dimension, or a range like 1..8."
+            ) from error
+        return shape
 
 
 class Convert(Panel):
@@ -132,13 +136,26 @@ class Convert(Panel):
         return {**options, "shapes": shapes} if shapes and self._needs_shapes() else options
 
     def _needs_shapes(self) -> bool:
-        return bool(self.target.value and format_named(self.target.value).static_shapes)
+        """Whether sizes have to be given, with the options as they are chosen."""
+        if not self.target.value:
+            return False
+        chosen = format_named(self.target.value)
+        try:
+            options = make_options(chosen.options, {name: box.value for name, box in self.options.items()})
+        except OptionError:  # said where the plan is made
+            return chosen.static_shapes
+        return not chosen.leaves_open(options)
 
     # What the user does
 
     def _chosen(self) -> None:
         with self._drawing:
             self._make_fields()
+        self._start("plan")
+
+    def _replan(self) -> None:
+        """An option has changed; with some of them sizes stay open."""
+        show(self._shape_row, self._needs_shapes())
         self._start("plan")
 
     def _convert_chosen(self) -> None:
@@ -169,8 +186,9 @@ class Convert(Panel):
         model = self.session.model
         dynamic = [spec for spec in model.inputs if not spec.is_static] if model is not None else []
         self.shapes = {spec.name: ShapeField(spec) for spec in dynamic} if self._needs_shapes() else {}
+        show(self._shape_row, bool(self.shapes))
         for box in self.options.values():
-            self.when(box, "value", lambda _: self._start("plan"))
+            self.when(box, "value", lambda _: self._replan())
         for field in self.shapes.values():
             self.when(field.widget, "value", lambda _: self._start("plan"))
         self._option_row.children = (*self.options.values(), self.more) if target else ()
@@ -201,11 +219,12 @@ class Convert(Panel):
             value = options.get(name, defaults.get(name))
             if value in CHOICES[self.target.value or ""][name]:
                 box.value = value
+        show(self._shape_row, bool(self.shapes) and self._needs_shapes())
         further = {name: value for name, value in options.items() if name != "shapes" and name not in self.options}
         self.more.value = json.dumps(further, default=_plain) if further else ""
         for name, sizes in (options.get("shapes") or {}).items():
             if name in self.shapes:
-                self.shapes[name].widget.value = ", ".join(map(str, sizes))
+                self.shapes[name].widget.value = shape_text(sizes)
 
     def _draw_plan(self, plan: Plan | None) -> None:
         task = self.session.task

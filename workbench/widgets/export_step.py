@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import ipywidgets
 
 from workbench.formats import all_formats
-from workbench.session import Session
+from workbench.session import SUFFIX, Session
 from workbench.widgets.base import Panel, row, show, stack
 from workbench.widgets.content import Content, alert, text
 from workbench.widgets.text import size
@@ -35,13 +35,23 @@ class Export(Panel):
         self.button = ipywidgets.Button(description="Export", button_style="primary")
         self.report_path = ipywidgets.Text(description="Report", continuous_update=False, layout=FIELD)
         self.report_button = ipywidgets.Button(description="Save report")
+        self.session_path = ipywidgets.Text(description="Session", continuous_update=False, layout=FIELD)
+        self.session_button = ipywidgets.Button(
+            description="Save session", tooltip="What was done so far, to go on with after a restart"
+        )
         self.written = Content()
         self._report_row = row(self.report_path, self.report_button)
-        self.widget = stack(row(self.path, self.form, self.overwrite, self.button), self._report_row, self.written)
+        self.widget = stack(
+            row(self.path, self.form, self.overwrite, self.button),
+            self._report_row,
+            row(self.session_path, self.session_button),
+            self.written,
+        )
         self._model: object = None
         self.when(self.form, "value", self._set_suffix)
         self.button.on_click(lambda _: self._start())
         self.report_button.on_click(lambda _: self._start_report())
+        self.session_button.on_click(lambda _: self._start_session())
         self.watch()
 
     def export(self, path: str | Path | None = None, overwrite: bool = False) -> Path:
@@ -52,11 +62,18 @@ class Export(Panel):
         """Write the report as HTML now."""
         return self.session.export_report(self.report_path.value if path is None else path)
 
+    def save_session(self, path: str | Path | None = None, overwrite: bool = False) -> Path:
+        """Write the session's steps now, to be opened again (``wb.Workbench(path)``)."""
+        return self.session.save(self.session_path.value if path is None else path, overwrite)
+
     def _start(self) -> None:
         self.session.start("export", path=self.path.value.strip(), overwrite=self.overwrite.value)
 
     def _start_report(self) -> None:
         self.session.start("export_report", path=self.report_path.value.strip())
+
+    def _start_session(self) -> None:
+        self.session.start("save", path=self.session_path.value.strip(), overwrite=self.overwrite.value)
 
     def _set_suffix(self, suffix: str | None) -> None:
         if suffix:
@@ -71,6 +88,7 @@ class Export(Panel):
                 self._propose(model)
         self.button.disabled = self.session.busy or model is None
         self.report_button.disabled = self.session.busy or state.report is None
+        self.session_button.disabled = self.session.busy
         show(self._report_row, state.report is not None)
         show(self.form, len(self.form.options) > 1)
         blocks = []
@@ -78,6 +96,8 @@ class Export(Panel):
             blocks.append(alert("Written", f"{state.exported}, {size(bytes_at(state.exported))}", tone="ok"))
         if state.report_file is not None:
             blocks.append(alert("Report written", str(state.report_file), tone="ok"))
+        if state.kept is not None:
+            blocks.append(alert("Session saved", f"{state.kept}; open it like a model to go on with it.", tone="ok"))
         self.written.put(*(blocks or [text("Nothing has been written yet.", "neutral")]))
 
     def _propose(self, model: Model | None) -> None:
@@ -93,6 +113,7 @@ class Export(Panel):
             stem += "-converted"
         self.path.value = stem + (suffixes[0] if suffixes else "")
         self.report_path.value = f"{stem}-{model.format}-report.html"
+        self.session_path.value = f"{stem}-{model.format}{SUFFIX}"
         if suffixes:
             self.form.value = suffixes[0]
 

@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets
 
 from workbench.formats import all_formats
-from workbench.session import Session, Upload
+from workbench.session import SUFFIX, Session, Upload
 from workbench.widgets.base import Panel, row, stack
 from workbench.widgets.content import Content, facts, text
 from workbench.widgets.upload_button import UploadButton
@@ -46,10 +46,11 @@ class Import(Panel):
 
     def __init__(self, session: Session | None = None) -> None:
         super().__init__(session)
-        self._suffixes = tuple(suffix for known in all_formats().values() for suffix in known.suffixes)
-        self.upload = UploadButton(self._uploaded, (*self._suffixes, ".zip"))
+        models = tuple(suffix for known in all_formats().values() for suffix in known.suffixes)
+        self._suffixes = (*models, SUFFIX)
+        self.upload = UploadButton(self._uploaded, (*models, ".zip"))
         self.path = ipywidgets.Combobox(
-            placeholder="path of a model file or folder",
+            placeholder="path of a model, or of a saved session",
             description="Path",
             ensure_option=False,
             continuous_update=True,

@@ -13,9 +13,10 @@ from workbench.errors import OptionError
 from workbench.session import STEPS, Failure, Session
 from workbench.widgets.base import Panel, row, show, stack
 from workbench.widgets.compare_step import Compare
-from workbench.widgets.content import Block, Content, code, failure_alert, progress, table
+from workbench.widgets.content import Content, code, failure_alert, progress
 from workbench.widgets.convert_step import Convert
 from workbench.widgets.export_step import Export
+from workbench.widgets.history import History
 from workbench.widgets.import_step import Import
 from workbench.widgets.inspect_step import Inspect
 from workbench.widgets.step_bar import StepBar
@@ -31,7 +32,8 @@ class Workbench(Panel):
     shows it. Its parts are there for more: :attr:`steps` by name, :attr:`session`, :attr:`widget`.
 
     Args:
-        source: a path or a live object to open. If that fails, the widget shows why.
+        source: a path or a live object to open, or the path of a saved session to go on with. If that fails, the
+            widget shows why.
         session: a session to go on with.
 
     Raises:
@@ -60,9 +62,12 @@ class Workbench(Panel):
         self.cancel_button = ipywidgets.Button(description="Cancel")
         self.next_button = ipywidgets.Button(description="Next")
         self.code_button = ipywidgets.ToggleButton(
-            description="Show as code", tooltip="The Python for what has been done so far", value=False
+            description="Show as code",
+            tooltip="The Python for what has been done so far, and all that was tried",
+            value=False,
         )
         self.code_view = Content()
+        self.tried = History(shared)
         self._progress_row = row(self.progress, self.cancel_button, name="wb-progress")
         self.widget = stack(
             self.bar,
@@ -71,6 +76,7 @@ class Workbench(Panel):
             *(self.steps[name].widget for name in STEPS),
             row(self.next_button, self.code_button),
             self.code_view,
+            self.tried.widget,
             name="wb-workbench",
         )
         self._models: tuple[object, object] = (None, None)
@@ -112,6 +118,10 @@ class Workbench(Panel):
         self.go("export")
         return self.session.export(path, overwrite)
 
+    def save_session(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write the steps taken so far; ``wb.Workbench(path)`` goes on with them. Returns where the file is."""
+        return self.session.save(path, overwrite)
+
     def cancel(self) -> bool:
         """End the work that runs; whether there was any."""
         return self.session.cancel()
@@ -149,7 +159,8 @@ class Workbench(Panel):
         self.progress.put(None if task is None else progress(task))
         self.cancel_button.disabled = task is not None and not task.cancellable
         show(self._progress_row, task is not None)
-        self.code_view.put(*(self._code() if self.code_button.value else ()))
+        self.code_view.put(code(self.session.code()) if self.code_button.value else None)
+        show(self.tried.widget, self.code_button.value)
         models = (state.model, state.converted)
         if models[0] is not self._models[0] and models[0] is not None:
             self.bar.current = "inspect"
@@ -157,18 +168,6 @@ class Workbench(Panel):
         if not state.allows(self.bar.current):
             self.bar.current = "import"
         self._draw_next()
-
-    def _code(self) -> list[Block]:
-        """The Python for the present state, and below it everything that was tried."""
-        rows = [
-            (
-                attempt.step,
-                ", ".join(f"{name}={value!r}" for name, value in attempt.arguments.items() if value),
-                attempt.outcome,
-            )
-            for attempt in self.session.history
-        ]
-        return [code(self.session.code()), table("What was tried", ("step", "with", "outcome"), rows)]
 
     def _following(self) -> str:
         return STEPS[min(STEPS.index(self.bar.current) + 1, len(STEPS) - 1)]
@@ -182,7 +181,7 @@ class Workbench(Panel):
     def _standing(self, name: str) -> str:
         """Whether a step is ``locked``, ``open``, ``done`` or ``failed``."""
         state = self.session.state
-        steps = {"open": "import", "plan": "convert", "export_report": "export"}
+        steps = {"open": "import", "plan": "convert", "export_report": "export", "save": "export"}
         failure = state.failure
         if failure is not None and not failure.cancelled and steps.get(failure.step, failure.step) == name:
             return "failed"
