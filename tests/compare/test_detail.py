@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from workbench.compare import summarize
-from workbench.compare.detail import CELLS
+from workbench.compare.detail import CELLS, CHANNELS, PIXELS, coarser
 
 
 def test_counts_add_up() -> None:
@@ -68,3 +68,42 @@ def test_booleans_and_integers() -> None:
     assert [e.index for e in detail.worst] == [(1,)]
     with pytest.raises(TypeError, match="only numbers"):
         summarize(np.asarray(["a"], object), np.asarray(["a"], object))
+
+
+def test_coarser_keeps_sums_and_maxima() -> None:
+    plane = np.arange(100 * 130).reshape(100, 130)
+    assert coarser(plane, 64, np.add).sum() == plane.sum()
+    assert coarser(plane, 64, np.maximum).max() == plane.max()
+    assert coarser(plane, 64, np.add).shape == (64, 64)
+
+
+def test_channels_are_those_that_differ_most() -> None:
+    reference = np.zeros((2, 100, 3, 3))
+    target = reference + np.arange(100).reshape(1, 100, 1, 1)
+    found = summarize(reference, target).channels
+    assert found is not None
+    assert (found.axis, found.total) == (1, 100)
+    assert found.indices.tolist() == list(range(100 - CHANNELS, 100))
+    np.testing.assert_array_equal(found.quartiles, np.repeat(found.indices[:, None], 5, axis=1))
+    assert summarize(reference[0, :, 0, 0], target[0, :, 0, 0]).channels is None
+
+
+def test_the_extremes_of_a_channel_are_exact_however_large_it_is() -> None:
+    reference = np.zeros((1, 2, 300, 301))
+    target = reference.copy()
+    target[0, 1, 7, 1] = 5.0
+    found = summarize(reference, target).channels
+    assert found is not None
+    assert found.quartiles[1].tolist() == [0, 0, 0, 0, 5]
+
+
+def test_the_plane_shows_where_they_differ() -> None:
+    reference = np.zeros((2, 3, 128, 20))
+    target = reference.copy()
+    target[1, 2, 127, 3] = -4.0
+    found = summarize(reference, target).plane
+    assert found is not None
+    assert found.cells.shape == (PIXELS, 20)
+    assert found.cells[PIXELS - 1, 3] == 4.0
+    assert np.count_nonzero(found.cells) == 1
+    assert (found.axes, found.reduced) == ((2, 3), True)

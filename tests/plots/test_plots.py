@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from tests.compare.support import chain, converted, same_names, source
 from workbench.compare import Report, compare, summarize
 from workbench.errors import OptionError
-from workbench.plots import difference, error_profile, histograms, scatter
+from workbench.plots import channels, difference, error_profile, heatmap, histograms, scatter
 
 
 def report(fault: int | None = 3, mode: str = "both") -> Report:
@@ -90,6 +90,20 @@ def test_any_tensors_can_be_drawn(draw: Any, x: Any, y: Any) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg")
     assert buffer.getvalue().startswith(b"<?xml")
+
+
+@pytest.mark.parametrize("draw", [channels, heatmap])
+@pytest.mark.parametrize("shape", [(3, 5), (1, 70, 9, 8), (2, 1, 4)])
+def test_tensors_with_channels_can_be_drawn(draw: Any, shape: tuple[int, ...]) -> None:
+    reference = np.random.default_rng(0).normal(size=shape)
+    assert pixels(draw(summarize(reference, reference * 1.01, title="layer"), theme="dark")).any()
+
+
+def test_what_has_no_channels_or_no_elements_is_refused() -> None:
+    with pytest.raises(OptionError, match=r"shape \[4\] have no channels"):
+        channels(summarize(np.zeros(4), np.ones(4)))
+    with pytest.raises(OptionError, match="without elements"):
+        heatmap(summarize(np.zeros((0, 4)), np.ones((0, 4))))
 
 
 def test_unknown_themes_are_refused() -> None:

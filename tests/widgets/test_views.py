@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from workbench.compare import summarize
+from workbench.compare.detail import PIXELS
 from workbench.session import Upload
 from workbench.session.upload import PIECE_BYTES
 from workbench.widgets import figures
@@ -125,7 +126,7 @@ def test_a_step_bar_knows_the_steps_only() -> None:
 
 
 def drawn(reference: np.ndarray[Any, Any], target: np.ndarray[Any, Any]) -> dict[str, Any]:
-    made = figures.figures_of(summarize(reference, target), reference, target)
+    made = figures.figures_of(summarize(reference, target))
     assert len(json.dumps(made, allow_nan=False)) < MESSAGE_BYTES
     assert repr(TensorView(figures=made)).startswith("TensorView(distributions, density")
     return made
@@ -140,7 +141,7 @@ def test_figures_of_any_shape(shape: tuple[int, ...]) -> None:
     assert sum(made["distributions"]["reference"]) == sum(made["distributions"]["target"]) == reference.size
     if reference.size:
         heat = made["heatmap"]
-        assert max(heat["rows"], heat["columns"]) <= figures.CELLS
+        assert max(heat["rows"], heat["columns"]) <= PIXELS
         assert len(heat["values"]) == heat["rows"] * heat["columns"]
         assert heat["most"] == pytest.approx(float(np.abs(reference).max()) * 0.01, rel=1e-3)
 
@@ -156,18 +157,21 @@ def test_figures_survive_nan_and_infinity() -> None:
     assert drawn(reference, target)["heatmap"]["most"] == 0.5
 
 
+def test_each_channel_has_its_box() -> None:
+    reference = np.zeros((1, 40, 4, 4), np.float32)
+    target = reference.copy()
+    target[0, 7] = np.linspace(-1, 3, 16).reshape(4, 4)
+    made = drawn(reference, target)["channels"]
+    assert made["note"] == "axis 1; the 32 of 40 that differ most"
+    assert made["quartiles"][made["indices"].index(7)] == pytest.approx([-1.0, 0.0, 1.0, 2.0, 3.0], abs=1e-6)
+    assert "channels" not in drawn(reference[:, :1], target[:, 7:8]), "one channel is what the other figures show"
+
+
 def test_the_density_has_its_largest_target_on_top() -> None:
     reference, target = np.array([0.0, 1.0]), np.array([1.0, 0.0])
     counts = np.array(drawn(reference, target)["density"]["counts"])
     side = int(np.sqrt(counts.size))
     assert counts.reshape(side, side)[0, 0] == 1  # reference 0, target 1: at the left, on top
-
-
-def test_coarser_keeps_sums_and_maxima() -> None:
-    plane = np.arange(100 * 130).reshape(100, 130)
-    assert figures.coarser(plane, 64, np.add).sum() == plane.sum()
-    assert figures.coarser(plane, 64, np.maximum).max() == plane.max()
-    assert figures.coarser(plane, 64, np.add).shape == (64, 64)
 
 
 # The upload

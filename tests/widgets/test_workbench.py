@@ -439,7 +439,7 @@ def test_select_by_name_shows_the_tensors_at_once() -> None:
     shown, step = compared()
     shown.select("layer_4")
     assert step.selected == 4
-    assert set(step.tensors.figures) == {"distributions", "density", "difference", "heatmap"}
+    assert set(step.tensors.figures) == {"distributions", "density", "difference", "heatmap", "channels"}
     shown.select(None)
     assert step.tensors.figures == {}
 

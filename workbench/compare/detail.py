@@ -13,6 +13,12 @@ Array = np.ndarray[Any, Any]
 BINS = 64
 CELLS = 256
 WORST = 10
+PIXELS = 64
+"""A picture of the difference has at most so many cells in each direction."""
+CHANNELS = 32
+"""So many channels are described at most, those that differ most."""
+SAMPLED = 16_384
+"""From so many elements of a channel its quartiles are taken."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,38 @@ class Statistics:
 
 
 @dataclass(frozen=True)
+class Channels:
+    """The difference of each channel.
+
+    Attributes:
+        axis: of the channels.
+        total: how many there are.
+        indices: of those that are described, [n] int64, ascending.
+        quartiles: [n, 5] float64: minimum, lower quartile, median, upper quartile, maximum of target - reference.
+    """
+
+    axis: int
+    total: int
+    indices: Array
+    quartiles: Array
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Where two arrays differ: the absolute difference over the last two dimensions, the largest of all others.
+
+    Attributes:
+        cells: [rows, columns] float64, at most :data:`PIXELS` in each direction, each the largest of its block.
+        axes: of the rows and of the columns; one axis where the arrays have only one.
+        reduced: whether there are further dimensions.
+    """
+
+    cells: Array
+    axes: tuple[int, ...]
+    reduced: bool
+
+
+@dataclass(frozen=True)
 class Detail:
     """Two arrays side by side.
 
@@ -50,6 +88,8 @@ class Detail:
         density: [cells, cells] int64, how many elements lie in each cell of the scatter of target (rows, upwards)
             over reference (columns); ``density_edges`` [cells + 1] float64 for both axes.
         worst: the elements that differ most, NaN and infinities first.
+        channels: the difference by channel; ``None`` for arrays of fewer than two dimensions.
+        plane: where they differ; ``None`` for arrays without elements.
     """
 
     title: str
@@ -65,6 +105,8 @@ class Detail:
     density: Array
     density_edges: Array
     worst: tuple[Element, ...]
+    channels: Channels | None = None
+    plane: Plane | None = None
 
 
 def summarize(reference: Array, target: Array, *, title: str = "", mode: str = "accumulated") -> Detail:
@@ -99,6 +141,8 @@ def summarize(reference: Array, target: Array, *, title: str = "", mode: str = "
         density=density.astype(np.int64),
         density_edges=cells,
         worst=_worst(x, y, difference, reference.shape),
+        channels=_channels(difference.reshape(reference.shape)),
+        plane=_plane(difference.reshape(reference.shape)),
     )
 
 
@@ -136,3 +180,39 @@ def _worst(x: Array, y: Array, difference: Array, shape: tuple[int, ...]) -> tup
         for at in order
         if magnitude[at] > 0
     )
+
+
+def _channels(difference: Array) -> Channels | None:
+    """By the second dimension, where networks have their channels; by the last of two."""
+    if difference.ndim < 2 or not difference.size:
+        return None
+    flat = np.nan_to_num(
+        np.moveaxis(difference, 1, 0).reshape(difference.shape[1], -1), nan=0.0, posinf=0.0, neginf=0.0
+    )
+    most = np.abs(flat).max(axis=1)
+    indices = np.sort(np.argsort(-most, kind="stable")[:CHANNELS])
+    chosen = flat[indices]
+    step = -(-chosen.shape[1] // SAMPLED)
+    quartiles = np.quantile(chosen[:, ::step], [0, 0.25, 0.5, 0.75, 1], axis=1).T
+    quartiles[:, 0], quartiles[:, 4] = chosen.min(axis=1), chosen.max(axis=1)
+    return Channels(1, len(flat), indices, quartiles)
+
+
+def _plane(difference: Array) -> Plane | None:
+    if not difference.size:
+        return None
+    rank = difference.ndim
+    magnitude = np.nan_to_num(np.abs(difference), nan=0.0, posinf=0.0)
+    flat = magnitude.reshape(-1, *magnitude.shape[-2:]).max(axis=0) if rank >= 2 else magnitude.reshape(1, -1)
+    axes = (rank - 2, rank - 1) if rank >= 2 else (0,)
+    return Plane(coarser(flat, PIXELS, np.maximum), axes, rank > 2)
+
+
+def coarser(plane: Array, cells: int, reduce: np.ufunc) -> Array:
+    """A plane [rows, columns] of at most ``cells`` in each direction, its blocks reduced by ``np.add`` or the like."""
+    for axis in (0, 1):
+        length = plane.shape[axis]
+        if length > cells:
+            starts = np.arange(cells) * length // cells
+            plane = reduce.reduceat(plane, starts, axis=axis)
+    return plane

@@ -23,9 +23,10 @@ NAMED = 3
 
 
 def error_profile(report: Report, *, theme: str = "light") -> Figure:
-    """Relative L2 error of each measured tensor in topological order, with its tolerance.
+    """Relative L2 error of each measured tensor in topological order, with its tolerance and its noise floor.
 
-    A line shows the accumulated error, bars show what each layer adds by itself. Errors below 1e-9 (none at all among
+    A line shows the accumulated error, bars show what each layer adds by itself; dotted is the accumulated error that
+    the target's float16 alone explains, where it has any. Errors below 1e-9 (none at all among
     them) are drawn there, those above 10 (other shapes, other NaN) at the top, as crosses. The layers that make an
     error by themselves are named, the worst three of them.
     """
@@ -52,6 +53,7 @@ def error_profile(report: Report, *, theme: str = "light") -> Figure:
     _bars(axis, rows, colours)
     _line(axis, rows, colours)
     _bounds(axis, rows, colours)
+    _noise(axis, rows, colours)
     _crosses(axis, rows, colours)
     _names(axis, rows, report.worst(len(report.rows)), colours)
     figure.legend(
@@ -127,6 +129,16 @@ def _bounds(axis: Axes, rows: Sequence[Row], colours: Theme) -> None:
             color=colours.text,
             label="tolerance, isolated",
         )
+
+
+def _noise(axis: Axes, rows: Sequence[Row], colours: Theme) -> None:
+    """What the precision alone explains: an error on this line is no fault."""
+    floors = [
+        math.nan if row.noise is None or row.noise.accumulated is None else max(row.noise.accumulated, FLOOR)
+        for row in rows
+    ]
+    if not all(map(math.isnan, floors)):
+        axis.plot(range(len(rows)), floors, ls=":", lw=1.4, color=colours.inherited, label="explained by float16")
 
 
 def _crosses(axis: Axes, rows: Sequence[Row], colours: Theme) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.errors import OptionError
 from workbench.plots.theme import label, legend, new_figure, theme_named
 from workbench.words import shorten
 
@@ -74,6 +75,61 @@ def difference(detail: Detail, *, theme: str = "light") -> Figure:
     axis.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4))
     axis.xaxis.get_offset_text().set_color(colours.text)
     label(axis, colours, title=_title(detail, "difference"), x="target - reference", y="elements")
+    return figure
+
+
+def channels(detail: Detail, *, theme: str = "light") -> Figure:
+    """The difference of each channel: a box from quartile to quartile, whiskers to the extremes.
+
+    Raises:
+        OptionError: the tensors have no channels: they have fewer than two dimensions.
+    """
+    found = detail.channels
+    if found is None:
+        raise OptionError(f"tensors of shape {list(detail.shape)} have no channels to draw.")
+    colours = theme_named(theme)
+    figure, (axis,) = new_figure(colours, 5.2, 3.2)
+    names = ("whislo", "q1", "med", "q3", "whishi")
+    line = {"color": colours.target, "linewidth": 1.0}
+    axis.bxp(
+        [dict(zip(names, map(float, box), strict=True)) for box in found.quartiles],
+        positions=range(len(found.indices)), showfliers=False, widths=0.7, patch_artist=True,
+        boxprops={"facecolor": colours.target, "edgecolor": colours.target, "alpha": 0.5},
+        medianprops={"color": colours.text}, whiskerprops=line, capprops=line,
+    )  # fmt: skip
+    axis.axhline(0, color=colours.text, linewidth=0.8, linestyle="--")
+    places = range(0, len(found.indices), max(1, len(found.indices) // 8))
+    axis.set_xticks(list(places), [str(int(found.indices[place])) for place in places])
+    axis.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4))
+    axis.yaxis.get_offset_text().set_color(colours.text)
+    some = "" if len(found.indices) == found.total else f", the {len(found.indices)} of {found.total} that differ most"
+    label(
+        axis, colours, title=_title(detail, f"difference by channel{some}"), x=f"channel (axis {found.axis})",
+        y="target - reference",
+    )  # fmt: skip
+    return figure
+
+
+def heatmap(detail: Detail, *, theme: str = "light") -> Figure:
+    """Where the tensors differ: the absolute difference over the last two dimensions, the largest of all others.
+
+    Raises:
+        OptionError: the tensors have no elements.
+    """
+    plane = detail.plane
+    if plane is None:
+        raise OptionError("tensors without elements have no difference to draw.")
+    colours = theme_named(theme)
+    figure, (axis,) = new_figure(colours, 4.8, 3.6)
+    image = axis.imshow(plane.cells, cmap=colours.density, aspect="auto", interpolation="nearest")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    bar = figure.colorbar(image, ax=axis, shrink=0.85)
+    bar.ax.tick_params(which="both", colors=colours.text, labelsize=8)
+    bar.ax.yaxis.get_offset_text().set_color(colours.text)
+    bar.ax.spines["outline"].set_visible(False)
+    x, y = f"axis {plane.axes[-1]}", f"axis {plane.axes[0]}" if len(plane.axes) > 1 else ""
+    label(axis, colours, title=_title(detail, "where they differ"), x=x, y=y)
     return figure
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import OptionError
 
@@ -26,11 +26,13 @@ class Theme:
     inherited: str
     density: str
     """Name of matplotlib's colour map for counts."""
+    page: str
+    """The pages that it is for."""
 
 
 _THEMES = {
-    "light": Theme("#222222", "#d8d8d8", "#1f6fb4", "#d9730d", "#c01f2e", "#b8860b", "viridis_r"),
-    "dark": Theme("#e4e4e4", "#4a4a4a", "#6cb2f0", "#f5a45c", "#ff6b74", "#e8c35a", "viridis"),
+    "light": Theme("#222222", "#d8d8d8", "#1f6fb4", "#d9730d", "#c01f2e", "#b8860b", "viridis_r", "light"),
+    "dark": Theme("#e4e4e4", "#4a4a4a", "#6cb2f0", "#f5a45c", "#ff6b74", "#e8c35a", "viridis", "dark"),
 }
 
 
@@ -48,6 +50,7 @@ def theme_named(name: str) -> Theme:
 def new_figure(theme: Theme, width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """A transparent figure, in inches, that knows nothing of pyplot; its axes side by side."""
     figure = _figure_class()(figsize=(width, height), layout="constrained")
+    figure.page = theme.page
     figure.patch.set_alpha(0)
     axes = [figure.add_subplot(1, columns, column + 1) for column in range(columns)]
     for axis in axes:
@@ -62,15 +65,20 @@ def new_figure(theme: Theme, width: float, height: float, columns: int = 1) -> t
 
 
 @functools.lru_cache(maxsize=1)
-def _figure_class() -> type[Figure]:
-    """A figure that a notebook shows as a picture; matplotlib's own is only shown once pyplot has been imported."""
+def _figure_class() -> Any:
+    """A figure that a notebook shows as a picture; matplotlib's own is only shown once pyplot has been imported.
+
+    Where the page is not of the figure's theme, JupyterLab lays the background under it that the metadata asks for.
+    """
     from matplotlib import figure
 
     class Figure(figure.Figure):
-        def _repr_png_(self) -> bytes:
+        page = "light"
+
+        def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
             buffer = io.BytesIO()
             self.savefig(buffer, format="png", dpi=110)
-            return buffer.getvalue()
+            return buffer.getvalue(), {"needs_background": self.page}
 
     return Figure
 

@@ -11,11 +11,7 @@ from workbench.widgets.text import number
 
 if TYPE_CHECKING:
     from workbench.compare import Detail, Metrics, Report, Row
-
-Array = np.ndarray[Any, Any]
-
-CELLS = 64
-"""A picture has at most so many cells in each direction."""
+    from workbench.compare.detail import Channels, Plane
 
 
 def about(found: Row) -> list[Block]:
@@ -78,16 +74,13 @@ def tensors_of(report: Report, found: Row) -> tuple[dict[str, Any], list[Block]]
     if reference.dtype.kind not in "biuf" or target.dtype.kind not in "biuf":
         return {}, [text(f"{reference.dtype.name}: there are no numbers to draw.", "neutral")]
     detail = summarize(reference, target, title=found.layer, mode=mode)
-    return figures_of(detail, reference, target), [values_of(detail), worst_of(detail)]
+    return figures_of(detail), [values_of(detail), worst_of(detail)]
 
 
-def figures_of(detail: Detail, reference: Array, target: Array) -> dict[str, Any]:
-    """What :class:`workbench.widgets.tensor_view.TensorView` draws.
+def figures_of(detail: Detail) -> dict[str, Any]:
+    """What :class:`workbench.widgets.tensor_view.TensorView` draws."""
+    from workbench.compare.detail import PIXELS, coarser
 
-    Args:
-        detail: the summary of the two arrays.
-        reference: any shape; ``target`` likewise.
-    """
     edges, gap = detail.edges, detail.difference_edges
     figures: dict[str, Any] = {
         "distributions": {
@@ -97,7 +90,7 @@ def figures_of(detail: Detail, reference: Array, target: Array) -> dict[str, Any
             "target": detail.target_counts.tolist(),
         }
     }
-    cells = coarser(detail.density, CELLS, np.add)
+    cells = coarser(detail.density, PIXELS, np.add)
     figures["density"] = {
         "low": float(detail.density_edges[0]),
         "high": float(detail.density_edges[-1]),
@@ -112,36 +105,34 @@ def figures_of(detail: Detail, reference: Array, target: Array) -> dict[str, Any
         "counts": detail.difference_counts.tolist(),
         "note": "",
     }
-    figures["heatmap"] = heatmap(reference, target)
+    if detail.plane is not None:
+        figures["heatmap"] = heatmap(detail.plane)
+    if detail.channels is not None and detail.channels.total > 1:
+        figures["channels"] = boxes(detail.channels)
     return figures
 
 
-def heatmap(reference: Array, target: Array) -> dict[str, Any]:
-    """The absolute difference over the last two dimensions, the largest of all others and of each cell."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        difference = np.abs(target.astype(np.float64) - reference.astype(np.float64))
-    difference = np.nan_to_num(difference, nan=0.0, posinf=0.0)
-    rank = difference.ndim
-    plane = difference.reshape(-1, *difference.shape[-2:]).max(axis=0) if rank >= 2 else difference.reshape(1, -1)
-    cells = coarser(plane, CELLS, np.maximum)
-    axes = f"rows: axis {rank - 2}, columns: axis {rank - 1}" if rank >= 2 else "along the tensor"
+def heatmap(plane: Plane) -> dict[str, Any]:
+    """The picture of where the tensors differ."""
+    rows = f"rows: axis {plane.axes[0]}, columns: axis {plane.axes[1]}" if len(plane.axes) > 1 else "along the tensor"
     return {
-        "rows": cells.shape[0],
-        "columns": cells.shape[1],
-        "values": [float(f"{value:.3g}") for value in cells.reshape(-1)],
-        "most": float(plane.max()),
-        "note": axes if rank < 3 else f"{axes}; largest over the others",
+        "rows": plane.cells.shape[0],
+        "columns": plane.cells.shape[1],
+        "values": [float(f"{value:.3g}") for value in plane.cells.reshape(-1)],
+        "most": float(plane.cells.max()),
+        "note": f"{rows}; largest over the others" if plane.reduced else rows,
     }
 
 
-def coarser(plane: Array, cells: int, reduce: np.ufunc) -> Array:
-    """A plane [rows, columns] of at most ``cells`` in each direction, its blocks reduced by ``np.add`` or the like."""
-    for axis in (0, 1):
-        length = plane.shape[axis]
-        if length > cells:
-            starts = np.arange(cells) * length // cells
-            plane = reduce.reduceat(plane, starts, axis=axis)
-    return plane
+def boxes(channels: Channels) -> dict[str, Any]:
+    """A box for each channel's difference."""
+    shown = len(channels.indices)
+    every = f"axis {channels.axis}"
+    return {
+        "indices": channels.indices.tolist(),
+        "quartiles": [[float(f"{value:.3g}") for value in box] for box in channels.quartiles],
+        "note": every if shown == channels.total else f"{every}; the {shown} of {channels.total:,} that differ most",
+    }
 
 
 def worst_of(detail: Detail) -> Block:

@@ -143,7 +143,35 @@ function heatmap({ rows, columns, values, most, note }) {
   return figure("Where it differs", note, `Largest difference ${short(most)}.`, nodes);
 }
 
-const FIGURES = { distributions, density, difference, heatmap };
+/** A box from quartile to quartile, its median, and whiskers to the extremes, for each channel. */
+function channels({ indices, quartiles, note }) {
+  const low = Math.min(0, ...quartiles.map(box => box[0]));
+  const high = Math.max(0, ...quartiles.map(box => box[4]));
+  const floor = H - M.bottom;
+  const y = value => floor - ((floor - M.top) * (value - low)) / (high - low || 1);
+  const width = (W - M.left - M.right) / indices.length;
+  const half = Math.min(8, width * 0.35);
+  const nodes = [
+    svg("path", { d: `M${M.left} ${M.top}V${floor}H${W - M.right}`, class: "wb-axis" }),
+    svg("line", { x1: M.left, x2: W - M.right, y1: y(0), y2: y(0), class: "wb-diagonal" }),
+    svg("text", { x: M.left - 4, y: M.top + 10, "text-anchor": "end" }, short(high)),
+    svg("text", { x: M.left - 4, y: floor, "text-anchor": "end" }, short(low)),
+    svg("text", { x: (M.left + W - M.right) / 2, y: H - 5, "text-anchor": "middle" }, "channel"),
+    svg("text", { x: M.left + width / 2, y: floor + 16, "text-anchor": "middle" }, String(indices[0])),
+    svg("text", { x: W - M.right - width / 2, y: floor + 16, "text-anchor": "middle" }, String(indices.at(-1))),
+  ];
+  quartiles.forEach((box, at) => {
+    const x = M.left + width * (at + 0.5);
+    const [least, lower, median, upper, most] = box.map(y);
+    const whiskers = `M${x} ${least}V${lower}M${x} ${upper}V${most}M${x - half} ${median}h${2 * half}`;
+    nodes.push(svg("rect", { x: x - half, y: upper, width: 2 * half, height: Math.max(0.5, lower - upper), class: "wb-difference" }));
+    nodes.push(svg("path", { d: whiskers, class: "wb-whisker" }));
+  });
+  const spoken = `${indices.length} channels, differences from ${short(low)} to ${short(high)}.`;
+  return figure("Difference by channel", note, spoken, nodes);
+}
+
+const FIGURES = { distributions, density, difference, channels, heatmap };
 
 function render({ model, el }) {
   el.classList.add("wb-view", "wb-tensors");
