@@ -142,7 +142,7 @@ class Graph {
     this.plan = layout(this.shown.length, this.links);
     this.index();
     this.colour();
-    const total = `${this.layers.toLocaleString("en-US")} layers`;
+    const total = `${this.layers.toLocaleString("en-US")} ${this.layers === 1 ? "layer" : "layers"}`;
     this.count.textContent = this.tooMany ? "too large to draw" : total;
     this.groupsButton.hidden = !this.groups.members.size;
     this.groupsButton.textContent = this.collapsed.size ? "Expand groups" : "Collapse groups";

@@ -1,0 +1,67 @@
+"""Notebook 7, which shows each notebook and each document in a page of its own: the widget, the menu, the documents."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from playwright.sync_api import Browser, BrowserContext, expect
+
+from tests.browser.labserver import LabServer
+from tests.browser.test_extension import ENTRY, write_relu
+
+LONG = 120_000
+_OWN = "reading 'schema'"
+"""An error that Notebook 7.6 reports on every page, with our extension and without."""
+
+
+@pytest.fixture
+def context(browser: Browser, server: LabServer) -> Iterator[BrowserContext]:
+    made = browser.new_context(viewport={"width": 1280, "height": 900})
+    errors: list[str] = []
+    made.on("weberror", lambda error: errors.append(str(error.error)))
+    yield made
+    made.close()
+    server.reset()
+    assert not [error for error in errors if _OWN not in error]
+
+
+def test_the_widget_is_stepped_through(context: BrowserContext, server: LabServer, folder: Path) -> None:
+    write_relu(folder / "relu.onnx")
+    cell = nbformat.v4.new_code_cell("import workbench as wb\n\nwb.Workbench('relu.onnx')")
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, folder / "relu.ipynb")
+    page = context.new_page()
+    page.goto(f"{server.url}/notebooks/{folder.name}/relu.ipynb")
+    page.get_by_text("Python 3 (ipykernel)").wait_for(timeout=LONG)
+    page.locator(".jp-Cell .cm-content").first.click()
+    page.keyboard.press("Shift+Enter")
+    widget = page.locator(".wb-workbench")
+    expect(widget.get_by_role("tab", name=re.compile("^Inspect"))).to_have_attribute(
+        "aria-selected", "true", timeout=LONG
+    )
+    expect(widget.locator(".wb-graph canvas").first).to_be_visible()
+    widget.get_by_role("tab", name=re.compile("^Convert")).click()
+    widget.get_by_role("button", name="Core ML").click()
+    expect(widget.get_by_text("1 exact").first).to_be_visible(timeout=LONG)
+
+
+def test_the_menu_and_the_documents_are_there(context: BrowserContext, server: LabServer, folder: Path) -> None:
+    write_relu(folder / "relu.onnx")
+    page = context.new_page()
+    page.goto(f"{server.url}/tree/{folder.name}")
+    line = page.locator(".jp-DirListing-item").filter(has_text="relu.onnx")
+    expect(line.locator('svg[data-icon="exchange-workbench:onnx"]')).to_have_count(1, timeout=LONG)
+    line.click(button="right")
+    labels = page.locator(".lm-Menu-itemLabel").all_inner_texts()
+    assert {ENTRY, "Inspect Model", "Convert to", "Compare Models…"} <= set(labels)
+    page.keyboard.press("Escape")
+    with context.expect_page() as opened:
+        line.dblclick()
+    document = opened.value
+    expect(document.locator(".exchange-workbench-inspector .wb-line").first).to_contain_text("Relu-14", timeout=LONG)
+    document.screenshot(path=Path(__file__).parent / "artifacts" / "notebook7-document.png")
