@@ -41,7 +41,7 @@ LENGTHS = np.asarray([2, 5], np.int64)
         (node("ReverseSequence"), (None, None), "length 0"),
         (node("Relu"), (None,), ""),
     ],
-    ids=str,
+    ids=lambda value: value.op_type if isinstance(value, ir.Node) else None,
 )
 def test_faults_are_refused_with_the_way_out(
     made: ir.Node, known: tuple[Any, ...], words: str, monkeypatch: pytest.MonkeyPatch

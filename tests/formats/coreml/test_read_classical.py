@@ -89,7 +89,9 @@ def tree_classifier(transform: int, dimensions: int, labels: Any) -> Any:
     return classifier({"x": (3,)}, labels, fill)
 
 
-@pytest.mark.parametrize(("transform", "dimensions", "expect"), TRANSFORMS, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(
+    ("transform", "dimensions", "expect"), TRANSFORMS, ids=lambda value: getattr(value, "__name__", value)
+)
 def test_classifiers_of_trees_transform_their_sums(
     transform: str, dimensions: int, expect: Callable[[Array], Array]
 ) -> None:

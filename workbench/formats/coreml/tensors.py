@@ -50,3 +50,21 @@ def own_outputs(emit: Emitter, values: Iterable[ir.Value]) -> list[ir.Value]:
         own = value.producer() in emit.nodes and value not in outputs
         outputs.append(value if own else emit.op("Identity", value))
     return outputs
+
+
+def filled_with(emit: Emitter, value: ir.Value) -> ir.Value | None:
+    """The one number that a filled tensor of unknown size holds everywhere; else ``None``."""
+    dims = dims_of(value)
+    if dims is not None and all(isinstance(dim, int) for dim in dims):
+        return None
+    casts, node = [], value.producer()
+    while node is not None and node.op_type in ("Squeeze", "Unsqueeze", "Reshape", "Identity", "Cast"):
+        if node.op_type == "Cast":
+            casts.append(node.attributes["to"].as_int())
+        node = node.inputs[0].producer() if node.inputs[0] is not None else None
+    if node is None or node.op_type != "Expand" or node.inputs[0] is None or dims_of(node.inputs[0]) != ():
+        return None
+    number = node.inputs[0]
+    for dtype in reversed(casts):
+        number = emit.op("Cast", number, to=dtype)
+    return number

@@ -19,7 +19,7 @@ from workbench.formats.coreml.neuralnetwork.activation import recurrent_activati
 from workbench.formats.coreml.neuralnetwork.table import NetworkLayer, network
 from workbench.formats.coreml.neuralnetwork.weights import weight_array
 from workbench.formats.coreml.scan import Step, scanned
-from workbench.formats.coreml.tensors import rank_of
+from workbench.formats.coreml.tensors import filled_with, rank_of
 from workbench.hub import Emitter, dims_of
 from workbench.lowering import Refused
 
@@ -69,7 +69,12 @@ def _state(layer: NetworkLayer, emit: Emitter, index: int) -> ir.Value | None:
     """An initial state as [1, B, H] (coremltools also writes [B, H, 1, 1, 1]); ``None`` stands for zeros."""
     if index >= len(layer.inputs):
         return None
-    return emit.op("Reshape", layer.x(index), emit.const([1, -1, layer.integer("outputVectorSize")]))
+    size = layer.integer("outputVectorSize")
+    number = filled_with(emit, layer.x(index))
+    if number is not None:  # coremltools takes the length of the first packed sequence for the size of the batch
+        batch = emit.op("Shape", layer.x(), start=1, end=2)
+        return emit.op("Expand", number, emit.op("Concat", emit.const([1]), batch, emit.const([size]), axis=0))
+    return emit.op("Reshape", layer.x(index), emit.const([1, -1, size]))
 
 
 def _blobs(

@@ -10,6 +10,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from workbench.formats.coreml.tensors import filled_with
 from workbench.formats.coreml.to_onnx.clipped_lstm import Activations, Direction, steps
 from workbench.formats.coreml.to_onnx.table import MilOperation, mil
 from workbench.hub import Emitter
@@ -49,8 +50,14 @@ def _bias(emit: Emitter, op: MilOperation, names: Sequence[str], order: Sequence
     return _directions(emit, rows)
 
 
-def _state(emit: Emitter, value: ir.Value, count: int) -> ir.Value:
-    """[B, D H] → [D, B, H]"""
+def _state(emit: Emitter, op: MilOperation, name: str, count: int) -> ir.Value:
+    """An initial state: [B, D H] → [D, B, H]"""
+    value = op.value(name)
+    number = filled_with(emit, value)
+    if number is not None:  # coremltools takes the length of the first packed sequence for the size of the batch
+        batch = emit.op("Shape", op.value(), start=1, end=2)
+        sizes = emit.op("Concat", batch, emit.const([count * op.shape(op.value("weight_hh"))[1]]), axis=0)
+        value = emit.op("Expand", number, sizes)
     if count == 1:
         return emit.op("Unsqueeze", value, emit.const([0]))
     halves = emit.ops("Split", value, outputs=2, axis=1, num_outputs=2)
@@ -122,7 +129,7 @@ def lstm(op: MilOperation, emit: Emitter) -> list[ir.Value]:
     y, hidden, cell = emit.ops(
         "LSTM", op.value(), weights, recurrences,
         _bias(emit, op, ["bias" + suffix for suffix in suffixes], _LSTM_GATES), None,
-        _state(emit, op.value("initial_h"), count), _state(emit, op.value("initial_c"), count), peephole,
+        _state(emit, op, "initial_h", count), _state(emit, op, "initial_c", count), peephole,
         outputs=3, direction=direction, hidden_size=op.shape(op.value("weight_hh"))[1],
         **_activations(functions, count),
     )  # fmt: skip
@@ -165,7 +172,7 @@ def gru(op: MilOperation, emit: Emitter) -> list[ir.Value]:
     functions = _functions(op, recurrent_activation="sigmoid", activation="tanh")
     y, hidden = emit.ops(
         "GRU", op.value(), _gates(emit, op.value("weight_ih"), _GRU_GATES),
-        _gates(emit, op.value("weight_hh"), _GRU_GATES), bias, None, _state(emit, op.value("initial_h"), 1),
+        _gates(emit, op.value("weight_hh"), _GRU_GATES), bias, None, _state(emit, op, "initial_h", 1),
         outputs=2, direction=direction, hidden_size=op.shape(op.value("weight_hh"))[1],
         linear_before_reset=int(after), **_activations(functions),
     )  # fmt: skip
@@ -191,7 +198,7 @@ def rnn(op: MilOperation, emit: Emitter) -> list[ir.Value]:
     direction = op.text("direction", "forward")
     y, hidden = emit.ops(
         "RNN", op.value(), _gates(emit, op.value("weight_ih"), (0,)), _gates(emit, op.value("weight_hh"), (0,)),
-        _bias(emit, op, ["bias"], (0,)), None, _state(emit, op.value("initial_h"), 1), outputs=2, direction=direction,
+        _bias(emit, op, ["bias"], (0,)), None, _state(emit, op, "initial_h", 1), outputs=2, direction=direction,
         hidden_size=op.shape(op.value("weight_hh"))[1], **_activations(_functions(op, activation="tanh")),
     )  # fmt: skip
     final = _final(emit, hidden, 1)
