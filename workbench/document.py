@@ -17,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.errors import ExecutionError
+from workbench.lowering import Refused
 
 Dim = int | str | None
 """A fixed size, a named dynamic dimension, or an unknown one."""
@@ -160,6 +161,7 @@ class Provenance:
         approximate: source layer → the bound within which the conversion says what it says; exact layers are not in it.
         pictures: own inputs that take pictures → how the values of the source's input follow from them.
         constants: source inputs that were given a value for good → that value, an array.
+        labels: own weight → the name that it was trained under, where the format could not keep that.
     """
 
     source_format: str
@@ -172,6 +174,7 @@ class Provenance:
     approximate: Mapping[str, str] = field(default_factory=dict)
     pictures: Mapping[str, Pixels] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """A deterministic text form, kept inside the written model."""
@@ -194,6 +197,7 @@ class Provenance:
                     if self.constants
                     else {}
                 ),
+                **({"labels": dict(self.labels)} if self.labels else {}),
             },
             ensure_ascii=True,
             separators=(",", ":"),
@@ -222,6 +226,7 @@ class Provenance:
                     for name, (dtype, values) in data.get("constants", {}).items()
                 },
                 pictures={str(name): Pixels.from_list(how) for name, how in data.get("pictures", {}).items()},
+                labels={str(name): str(label) for name, label in data.get("labels", {}).items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
@@ -310,6 +315,9 @@ class Document(ABC):
     states: Mapping[str, str] = {}  # a default for the formats without state; nothing is put into it
     """Inputs with the value of a state before a run → the outputs with its value after the run."""
 
+    default_shapes: Mapping[str, tuple[int, ...]] = {}
+    """Inputs → the shape that they have where none is given, of a format whose inputs have one."""
+
     metadata: Mapping[str, str] = {}
     """What is said about the model in words: ``author``, ``license``, ``description``, ``version``, and keys of the
     user's own."""
@@ -320,6 +328,12 @@ class Document(ABC):
     own_names: Mapping[str, str] = {}
     """Outputs that the model itself calls otherwise → what it calls them: where an input has the same name, but another
     value, the hub needs two names."""
+
+    computes: ClassVar[bool] = True
+    """Whether it can be run on any feeds; a recording (:mod:`workbench.recorded`) only on those that were recorded."""
+
+    recorded_by: str = ""
+    """What made the tensors of a recording."""
 
     read_options: Mapping[str, Any] = {}
     """The options that it was read with: with them :attr:`origin` gives the same document again."""
@@ -343,6 +357,18 @@ class Document(ABC):
         Called with a temporary sibling by :func:`workbench.files.replacing`; never with the user's own path.
         """
 
+    def excerpt(self, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> Document:
+        """The layers between tensors as a model of the same format.
+
+        Args:
+            inputs: own tensors that are fed in place of being computed, with fixed sizes.
+            outputs: own tensors to compute.
+
+        Raises:
+            Refused: this model cannot be cut there, or the format has no way to.
+        """
+        raise Refused(f"a {self.format} model has no parts that stand alone")
+
     def weights(self) -> Mapping[str, Callable[[], Any]]:
         """Name → what reads the weight, an array; the initializers of the hub where a format does not say it better."""
         found = self.hub().graph.initializers
@@ -351,6 +377,14 @@ class Document(ABC):
     def receive(self, name: str, value: Any) -> Any:
         """A feed as an array, where the format's interface takes more than arrays (a picture, say)."""
         return value
+
+    def takes_pictures(self, name: str) -> bool:
+        """Whether an input is fed with pictures, which :meth:`receive` makes arrays of."""
+        return False
+
+    def complete(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        """The model's own feeds, checked, as its hub graph takes them."""
+        return dict(feeds)
 
     def default_feed(self, spec: TensorSpec) -> Any:
         """What an input is fed with that is not given, an array; ``None`` where it has to be given."""

@@ -12,14 +12,27 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from workbench import limits
 from workbench.document import Document, Layer, Progress, Provenance, TensorSpec, silent
-from workbench.errors import ConversionError, ExecutionError, OptionError, Refusal
+from workbench.errors import ConversionError, ExecutionError, OptionError, Refusal, SaveError
 from workbench.executors import Executor, check_feeds, executor_for
 from workbench.files import replacing
-from workbench.formats import Draft, Format, Source, format_named, format_of, make_options
-from workbench.hub import Specialized, check_shapes, dtype_of, fixed_inputs, open_dimensions, specialize
+from workbench.formats import Draft, Format, Source, all_formats, format_named, format_of, make_options
+from workbench.hub import (
+    Flexible,
+    ShapeOption,
+    Specialized,
+    check_shapes,
+    dtype_of,
+    fixed_dims,
+    fixed_inputs,
+    flexible_inputs,
+    open_dimensions,
+    specialize,
+)
 from workbench.lowering import Outcome, worst
 from workbench.plan import Plan, PlanRow, Verdict
+from workbench.recorded import RecordedDocument, is_recording
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -44,6 +57,8 @@ def load(source: str | os.PathLike[str] | object, **options: Any) -> Model:
         return source
     if isinstance(source, str | os.PathLike):
         path = Path(os.path.expanduser(source))
+        if is_recording(path) and not options:
+            return Model(RecordedDocument(path))
         return Model(_read(format_of(path), path, options))
     from workbench.frameworks import document_of
 
@@ -56,7 +71,8 @@ def _read(chosen: Format, source: Path | object, options: Mapping[str, Any]) -> 
     if unknown:
         takes = f"takes {', '.join(chosen.read_options)}" if chosen.read_options else "takes none"
         raise OptionError(f"unknown option {unknown[0]!r}; a {chosen.title} model {takes}.")
-    return chosen.read(source, **options)
+    with limits.bounded_memory(f"reading {source if isinstance(source, Path) else 'the model'}"):
+        return chosen.read(source, **options)
 
 
 class Model:
@@ -142,14 +158,16 @@ class Model:
         Args:
             target: ``onnx``, ``nnef`` or ``coreml``.
             progress: told about the work; may raise ``Cancelled``.
-            options: of the target, see ``workbench.formats.<target>``; ``shapes={name: (…)}`` for all.
+            options: of the target, see ``workbench.formats.<target>``; ``shapes={name: (…)}`` for all, for Core ML with
+                a :class:`Range` in the place of a size, or a list of shapes.
                 Core ML's include the operating system, ``target="iOS17"``.
 
         Raises:
             OptionError: an unknown target or option, or a bad value.
             ModelError: the model contradicts itself.
         """
-        return self._draft(target, options, progress)[1]
+        with limits.bounded_memory(f"planning for {target}"):
+            return self._draft(target, options, progress)[1]
 
     def convert(self, target: str, /, *, progress: Progress = silent, **options: Any) -> Model:
         """Convert to another format; same arguments as :meth:`plan`.
@@ -158,15 +176,21 @@ class Model:
             ConversionError: with all refusals, layer by layer; nothing was written.
             OptionError: an unknown target or option, or a bad value.
         """
-        draft, plan = self._draft(target, options, progress)
-        if not plan.ok or draft is None:
-            raise ConversionError(plan.refusals, subject=f"{self.format} model {self.name!r}")
-        self._pending = None  # a draft is finished once
-        return Model(draft.finish(progress))
+        with limits.bounded_memory(f"converting to {target}"):
+            draft, plan = self._draft(target, options, progress)
+            if not plan.ok or draft is None:
+                raise ConversionError(plan.refusals, subject=f"{self.format} model {self.name!r}")
+            self._pending = None  # a draft is finished once
+            return Model(draft.finish(progress))
 
     def _draft(self, target: str, options: Mapping[str, Any], progress: Progress) -> tuple[Draft | None, Plan]:
         """Lower to the target, or hand out what :meth:`plan` has lowered just before with the same options."""
         wanted = format_named(target)
+        if not self.document.computes:
+            cause = "a recording has tensors, and no layers that compute them"
+            way = "convert the model that was recorded"
+            refusal = Refusal(self.format, target, "recording", self.name, cause, way)
+            return None, self._plan(target, options, (), (refusal,))
         chosen = make_options(wanted.options, options)
         constants = fixed_inputs(self.inputs, chosen.constants or {})
         key = (target, repr(chosen), *(array.tobytes() for array in constants.values()))
@@ -178,16 +202,24 @@ class Model:
             return None, self._plan(target, options, _refused_rows(self.layers, error.refusals), ())
         shapes = dict(chosen.shapes or {})
         check_shapes(self.inputs, shapes)
-        if wanted.static_shapes:
+        flexible = flexible_inputs(self.inputs, shapes)
+        if flexible and not wanted.flexible_shapes:
+            raise OptionError(_inflexible(wanted, flexible))
+        static = not wanted.leaves_open(chosen)
+        if static:
             unset = open_dimensions(hub, {**shapes, **{name: array.shape for name, array in constants.items()}})
             if unset:
-                refusals = [_dynamic(self.format, target, spec) for spec in unset]
+                refusals = [_dynamic(self.format, target, spec, wanted.flexible_shapes) for spec in unset]
                 rows = _rows(self.layers, wanted.foresee(hub.graph), ())
                 return None, self._plan(target, options, rows, refusals)
-        fixed = wanted.static_shapes or shapes or constants
+        fixed = static or shapes or constants
         specialized = specialize(hub, shapes, wanted.control, constants) if fixed else Specialized(hub, ())
         tensors = frozenset(spec.name for layer in self.layers for spec in layer.outputs)
-        inputs = tuple(_with_shape(spec, shapes.get(spec.name)) for spec in self.inputs if spec.name not in constants)
+        inputs = tuple(
+            _with_shape(spec, shapes.get(spec.name), flexible.get(spec.name))
+            for spec in self.inputs
+            if spec.name not in constants
+        )
         source = Source(
             format=self.format,
             name=self.name,
@@ -221,9 +253,14 @@ class Model:
             The path.
 
         Raises:
-            SaveError: the destination exists, or cannot be written.
+            SaveError: the destination exists, cannot be written, or is a folder that is no model.
         """
         destination = Path(os.path.expanduser(path))
+        if overwrite and destination.is_dir() and not any(form.is_only(destination) for form in all_formats().values()):
+            raise SaveError(
+                f"{destination} is a folder that holds other things than a model; it is not replaced. "
+                "Choose another name, or delete it yourself. Nothing was written."
+            )
         with replacing(destination, overwrite=overwrite) as partial:
             self.document.write(partial)
         return destination
@@ -361,7 +398,7 @@ class Model:
         check_feeds(self.inputs, adapted)
         for name, array in adapted.items():
             self.document.check_feed(name, array.shape)
-        return adapted
+        return self.document.complete(adapted)
 
     # -- showing ------------------------------------------------------------------------------------------------
 
@@ -404,8 +441,20 @@ class Weights(Mapping[str, Array]):
         return f"Weights({len(self)} tensors)"
 
 
-def _with_shape(spec: TensorSpec, shape: Sequence[int] | None) -> TensorSpec:
-    return spec if shape is None else replace(spec, shape=tuple(shape))
+def _with_shape(spec: TensorSpec, shape: ShapeOption | None, flexible: Flexible | None) -> TensorSpec:
+    return spec if shape is None else replace(spec, shape=fixed_dims(shape, flexible))
+
+
+def _inflexible(wanted: Format, flexible: Mapping[str, Flexible]) -> str:
+    """Why a format takes no ranges, and what to do."""
+    name, shapes = next(iter(flexible.items()))
+    fixed = f"fix it, shapes={{{name!r}: {shapes.default}}}"
+    if wanted.static_shapes:
+        return f"shapes: a model in {wanted.title} has one shape for each input, not several for {name!r}; {fixed}."
+    return (
+        f"shapes: a model in {wanted.title} has sizes that are fixed or open, without a range; leave {name!r} out of "
+        f"shapes to keep it open, or {fixed}."
+    )
 
 
 def _rows(layers: Sequence[Layer], outcomes: Sequence[Outcome], folded: Sequence[str]) -> list[PlanRow]:
@@ -449,13 +498,17 @@ def _refused_rows(layers: Sequence[Layer], refusals: Sequence[Refusal]) -> list[
     return rows
 
 
-def _dynamic(source: str, target: str, spec: TensorSpec) -> Refusal:
+def _dynamic(source: str, target: str, spec: TensorSpec, flexible: bool) -> Refusal:
     dims = spec.shape or ()
     example = ", ".join(str(dim) if isinstance(dim, int) else "1" for dim in dims) + ("," if len(dims) == 1 else "")
     cause = f"its shape {spec.describe()} is not fixed"
     if spec.shape is None:
         return Refusal(source, target, "input", spec.name, cause, f"pass shapes={{{spec.name!r}: (…)}}")
-    return Refusal(source, target, "input", spec.name, cause, f"pass shapes={{{spec.name!r}: ({example})}} for example")
+    way_out = f"pass shapes={{{spec.name!r}: ({example})}} for example"
+    if flexible:
+        axis = next(axis for axis, dim in enumerate(dims) if not isinstance(dim, int))
+        way_out += f", or a range, wb.Range(1, 8), in the place of the size of dimension {axis}"
+    return Refusal(source, target, "input", spec.name, cause, way_out)
 
 
 def _fit(value: Any, spec: TensorSpec, origin: TensorSpec | None) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import math
 import re
 import tempfile
@@ -15,6 +17,7 @@ import numpy as np
 import onnx
 
 from tests.conformance.node_cases import Case
+from tests.formats.nnef.tract import Tract
 from workbench.errors import ConversionError, ModelError
 from workbench.hub import dtype_of
 from workbench.model import Model, load
@@ -26,18 +29,19 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Route:
-    """A format that the cases go through: how to ask for it, and the suffix that its files have."""
+    """A format that the cases go through: how to ask for it, the suffix of its files, and who else reads them."""
 
     format: str
     title: str
     options: dict[str, Any]
     suffix: str
+    oracle: str = ""
 
 
 ROUTES = {
     "coreml": Route("coreml", "Core ML", {"precision": "fp32", "target": "iOS18"}, ".mlpackage"),
     "nnef": Route("nnef", "NNEF (khronos)", {"dialect": "khronos"}, ".nnef"),
-    "nnef-tract": Route("nnef", "NNEF (tract)", {"dialect": "tract"}, ".nnef"),
+    "nnef-tract": Route("nnef", "NNEF (tract)", {"dialect": "tract"}, ".nnef", "tract"),
 }
 
 
@@ -49,6 +53,7 @@ class Outcome:
         verdict: ``right``, ``refused``, ``wrong``, ``error``, or ``unchecked`` (converted and run; random numbers).
         detail: the first difference, or the exception.
         causes: of a refusal: each as ``operator: cause``, without the names and numbers of the case.
+        elsewhere: what the route's oracle makes of the file: ``right``, ``refuses``, ``wrong``, ``dies``; and how.
     """
 
     case: str
@@ -58,13 +63,16 @@ class Outcome:
     verdict: str
     detail: str = ""
     causes: tuple[str, ...] = ()
+    elsewhere: tuple[str, str] = ("", "")
 
 
 def check(case: Case, variant: str, route: Route) -> Outcome:
     """Take the case through the route; whatever happens becomes an outcome."""
 
+    elsewhere = ("", "")
+
     def outcome(verdict: str, detail: str = "", causes: tuple[str, ...] = ()) -> Outcome:
-        return Outcome(case.name, case.operator, variant, case.representable, verdict, detail, causes)
+        return Outcome(case.name, case.operator, variant, case.representable, verdict, detail, causes, elsewhere)
 
     with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="workbench-nodes-") as folder:
         warnings.simplefilter("ignore")
@@ -79,7 +87,10 @@ def check(case: Case, variant: str, route: Route) -> Outcome:
             return outcome("error", traceback.format_exc(limit=-3))
         try:
             path = model.save(Path(folder) / f"case{route.suffix}")
-            difference = _difference(load(path), feeds, case)
+            read = load(path)
+            difference = _difference(read, feeds, case)
+            if route.oracle == "tract" and importlib.util.find_spec("tract") is not None:
+                elsewhere = by_tract(path, read, feeds, case)
         except Exception:
             return outcome("error", traceback.format_exc(limit=-3))
     if difference:
@@ -93,6 +104,25 @@ def _converted(case: Case, route: Route) -> tuple[Model, dict[str, Any]]:
     open_inputs = [spec.name for spec in source.inputs if not spec.is_static]
     shapes = {name: feeds[name].shape for name in open_inputs if isinstance(feeds[name], np.ndarray)}
     return source.convert(route.format, shapes=shapes, **route.options), feeds
+
+
+@functools.cache
+def _tract() -> Tract:
+    """One process for all cases that this one checks; it is started again where a case ends it."""
+    return Tract()
+
+
+def by_tract(path: Path, model: Model, feeds: dict[str, Any], case: Case) -> tuple[str, str]:
+    """What tract makes of the file, and how that differs."""
+    found = _tract().run(path, model.adapt_feeds(feeds))
+    if isinstance(found, str):
+        return ("dies" if "process ended" in found else "refuses"), found
+    for spec, array, wanted in zip(model.outputs, found, case.outputs, strict=True):
+        origins = model.provenance.outputs if model.provenance is not None else {}
+        difference = _compared(array, wanted, origins[spec.name].dtype, not case.unchecked)
+        if difference:
+            return "wrong", f"{spec.name}: {difference}"
+    return "right", ""
 
 
 def _difference(model: Model, feeds: dict[str, Any], case: Case) -> str:

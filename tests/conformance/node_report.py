@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,16 @@ from tests.conformance.node_check import ATOL, RTOL, Outcome, Route
 
 ORDER = ("error", "wrong", "right", "unchecked", "refused")
 """The verdict of a case is the first of these that one of its variants has."""
+
+
+DIFFERENCES = {
+    r"test_dynamicquantizelinear(_expanded)?": (
+        "the quotient -127.49999 is rounded; tract multiplies by the reciprocal of the divisor instead, which gives "
+        "-127.5 and rounds to the other side"
+    ),
+    r"test_attention_.*fp16": "tract adds up products of float16 in float16, the reference in float32",
+}
+"""Names of cases that an oracle computes otherwise → the reason."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,60 @@ def causes(outcomes: Iterable[Outcome]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
+def elsewhere(outcomes: Sequence[Outcome], route: Route) -> list[str]:
+    """What the route's oracle makes of the files: figures by case, then each that it does not run right, with why."""
+    counts, listed = by_oracle(outcomes)
+    figures = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in ("right", "refuses", "dies", "wrong"))
+    lines = [f"{verdict}: {case}: {why}" for case, verdict, why in listed]
+    return [*lines, f"by {route.oracle}: {figures} of {len(by_case(outcomes))}"]
+
+
+def by_oracle(outcomes: Sequence[Outcome]) -> tuple[Counter[str], list[tuple[str, str, str]]]:
+    """Cases by what the oracle makes of the better variant; and each that is wrong, or right in none, with why."""
+    counts: Counter[str] = Counter()
+    listed = []
+    for case, variants in by_case(outcomes).items():
+        found = [outcome.elsewhere for outcome in variants if outcome.elsewhere[0]]
+        verdicts = [verdict for verdict, _ in found]
+        verdict = next((name for name in ("wrong", "right", "refuses", "dies") if name in verdicts), "")
+        if verdict:
+            counts[verdict] += 1
+        if verdict not in ("", "right"):
+            listed.append((case, verdict, last_cause(next(why for name, why in found if name == verdict))))
+    return counts, listed
+
+
+def oracle_lines(outcomes: Sequence[Outcome], route: Route) -> list[str]:
+    """The part of the page that says what another reader makes of the files."""
+    counts, listed = by_oracle(outcomes)
+    figures = " | ".join(str(counts.get(verdict, 0)) for verdict in ("right", "refuses", "dies", "wrong"))
+    rows = [f"| `{case}` | {verdict} | {_known(case, why)} |" for case, verdict, why in listed]
+    return [
+        f"## By {route.oracle}",
+        "",
+        f"The files of the cases that are right here, loaded and run by {route.oracle} itself, and what comes out",
+        "compared with the reference in the same way. A case is right if one of its two files is and none is wrong.",
+        "",
+        "| reader | right | refuses | dies | wrong |",
+        "|---|--:|--:|--:|--:|",
+        f"| {route.oracle} | {figures} |",
+        "",
+        *(["| case | verdict | why |", "|---|---|---|", *rows, ""] if rows else []),
+    ]
+
+
+def _known(case: str, why: str) -> str:
+    """Why the oracle differs, where it was found out, after what it says."""
+    reason = next((text for pattern, text in DIFFERENCES.items() if re.fullmatch(pattern, case)), "")
+    return f"{why}: {reason}".replace("|", "\\|") if reason else why.replace("|", "\\|")
+
+
+def last_cause(text: str) -> str:
+    """The innermost cause of an error of tract's, on one line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return re.sub(r"^\d+: ", "", lines[-1]) if lines else ""
+
+
 def summary(outcomes: Sequence[Outcome]) -> list[str]:
     """The totals as lines."""
     return [f"all: {totals(outcomes)}", f"representable: {totals(outcomes, representable=True)}"]
@@ -113,6 +178,7 @@ def page(outcomes: Sequence[Outcome], route: Route, command: str) -> str:
         "",
         *(f"Not checked: {reason}; shapes and dtypes are." for reason in unchecked),
         "",
+        *(oracle_lines(outcomes, route) if route.oracle else []),
         "## By operator",
         "",
         "The cases of an operator include those of its function body. A number behind a cause counts the cases that",

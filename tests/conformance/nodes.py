@@ -57,6 +57,8 @@ def main() -> int:
     failures = [outcome for outcome in found if outcome.verdict in ("wrong", "error")]
     for outcome in failures:
         print(f"{outcome.verdict}: {outcome.case} {outcome.variant}: {outcome.detail}")
+    if ROUTES[chosen.format].oracle:
+        print("\n".join(node_report.elsewhere(found, ROUTES[chosen.format])))
     print("\n".join(node_report.summary(found)))
     if not chosen.sample and not chosen.cases:
         command = f"python -m tests.conformance.nodes {chosen.format}"

@@ -9,7 +9,7 @@ from onnx import helper, numpy_helper
 
 from tests.conformance import node_pool, node_report
 from tests.conformance.node_cases import Case, collect, sample
-from tests.conformance.node_check import Outcome, _compared
+from tests.conformance.node_check import ROUTES, Outcome, _compared
 from tests.conformance.nodes import run
 from workbench.hub import runs_hub_opset
 
@@ -29,6 +29,39 @@ def test_a_sample_of_the_node_tests_is_right_or_refused() -> None:
     assert not failures, "\n".join(f"{found.case} {found.variant}: {found.detail}" for found in failures)
     assert node_report.totals(outcomes).cases == SIZE
     assert node_report.totals(outcomes).either >= FLOOR
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not runs_hub_opset(), reason="the last onnxruntime for Python 3.10 has faults of its own")
+def test_a_sample_of_the_node_tests_is_right_by_tract_too() -> None:
+    pytest.importorskip("tract")
+    cases = sample(collect(), SIZE // 5)
+    outcomes = list(run(cases, "nnef-tract", jobs=2))
+    failures = [outcome for outcome in outcomes if outcome.verdict in ("wrong", "error")]
+    failures += [outcome for outcome in outcomes if outcome.elsewhere[0] not in ("", "right")]
+    assert not failures, "\n".join(
+        f"{found.case} {found.variant}: {found.detail}{found.elsewhere}" for found in failures
+    )
+    figures, listed = node_report.by_oracle(outcomes)
+    assert figures["right"] >= SIZE // 7
+    assert listed == []
+
+
+def test_what_an_oracle_says_is_counted_by_case() -> None:
+    def outcome(case: str, variant: str, *said: str) -> Outcome:
+        return Outcome(case, "Clip", variant, True, "right", elsewhere=(said[0], "\n".join(said[1:])))
+
+    outcomes = [
+        outcome("a", "as is", "refuses", "Loading", "1: no such operator"), outcome("a", "baked", "right"),
+        outcome("b", "as is", "right"), outcome("b", "baked", "wrong", "y: 1 of 2 elements differ"),
+        outcome("c", "as is", "refuses", "Loading", "1: no such operator"),
+        outcome("d", "as is", ""),
+    ]  # fmt: skip
+    figures, listed = node_report.by_oracle(outcomes)
+    assert dict(figures) == {"right": 1, "wrong": 1, "refuses": 1}
+    assert listed == [("b", "wrong", "y: 1 of 2 elements differ"), ("c", "refuses", "no such operator")]
+    assert "| tract | 1 | 1 | 0 | 1 |" in node_report.oracle_lines(outcomes, ROUTES["nnef-tract"])
 
 
 def test_a_crash_or_a_hang_costs_its_own_task_alone() -> None:

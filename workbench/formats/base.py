@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from workbench.document import Classifier, Document, Progress, TensorSpec
 from workbench.errors import OptionError, Refusal
-from workbench.hub import Control, Specialized
+from workbench.hub import Control, ShapeOption, Specialized
 from workbench.lowering import Outcome, Table
 
 if TYPE_CHECKING:
@@ -26,12 +26,13 @@ class Options:
     ``__post_init__`` (raising :class:`OptionError`).
 
     Attributes:
-        shapes: input name → sizes, for inputs with dynamic dimensions.
+        shapes: input name → sizes, for inputs with dynamic dimensions. Core ML takes a range in the place of a size,
+            ``(Range(1, 8), 3, 224, 224)``, and a list of whole shapes, the default first.
         constants: input name → the value that it has for good (a sampling rate, a flag): what follows from it is
             computed, and the converted model has no such input.
     """
 
-    shapes: Mapping[str, Sequence[int]] | None = None
+    shapes: Mapping[str, ShapeOption] | None = None
     constants: Mapping[str, Any] | None = None
 
 
@@ -94,10 +95,17 @@ class Format(ABC):
     """The options that :meth:`read` takes."""
 
     static_shapes: ClassVar[bool] = True
-    """Whether :meth:`draft` needs a graph whose input shapes are all fixed."""
+    """Whether :meth:`draft` needs to be told the sizes of all inputs."""
+
+    flexible_shapes: ClassVar[bool] = False
+    """Whether an input may be told to take several shapes."""
 
     control: ClassVar[Control | None] = None
     """What becomes of control flow and sequences before :meth:`draft`; ``None`` leaves them in the graph."""
+
+    def leaves_open(self, options: Any) -> bool:
+        """Whether :meth:`draft` takes sizes that are open, with these options."""
+        return not self.static_shapes
 
     @abstractmethod
     def claims(self, path: Path) -> bool:
@@ -114,6 +122,10 @@ class Format(ABC):
         Raises:
             ModelError: the file is damaged, unsafe, or of a kind that is not supported; the message names it.
         """
+
+    def is_only(self, folder: Path) -> bool:
+        """Whether the folder is a model of this format and holds nothing else, so that another may take its place."""
+        return False
 
     def tables(self) -> Mapping[str, Table[Any]]:
         """The lowering tables of the format by a title for people; the hub's own format has none."""

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
-_SCRIPT = r"""
+SCRIPT = r"""
 import json, sys
 import nnef
 
@@ -54,7 +54,7 @@ print("@@@" + json.dumps([described(request) for request in json.load(sys.stdin)
 def parse(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What the reference parser makes of each request (``text`` or ``path``, ``quant``, ``lowered``, ``shapes``)."""
     run = subprocess.run(
-        [sys.executable, "-c", _SCRIPT], input=json.dumps(requests), capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", SCRIPT], input=json.dumps(requests), capture_output=True, text=True, timeout=300
     )
     assert run.returncode == 0, f"the reference parser's process ended with {run.returncode}: {run.stderr[-2000:]}"
     found: list[dict[str, Any]] = json.loads(run.stdout.partition("@@@")[2])

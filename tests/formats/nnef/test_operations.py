@@ -61,6 +61,12 @@ def mean_window(x: Array, size: tuple[int, ...]) -> Array:
     return windows.mean(axis=tuple(range(x.ndim, 2 * x.ndim)))
 
 
+def halfway(x: Array, axis: int) -> Array:
+    """Each element along an axis, and the mean of it and the next one; behind the last is zero."""
+    after = np.concatenate([np.take(x, range(1, x.shape[axis]), axis), np.zeros_like(np.take(x, [0], axis))], axis)
+    return np.stack([x, (x + after) / 2], axis + 1).reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
+
+
 CASES: dict[str, Case] = {
     **{
         op: Case(f"y = {op}(x);")
@@ -225,6 +231,11 @@ CASES: dict[str, Case] = {
     "multilinear_upsample": Case("y = multilinear_upsample(x, factor = [2, 3]);"),
     "multilinear_upsample aligned": Case("y = multilinear_upsample(x, factor = [3, 2], method = 'aligned');"),
     "multilinear_upsample constant": Case("y = multilinear_upsample(x, factor = [2, 2], border = 'constant');"),
+    "multilinear_upsample asymmetric": Case(
+        "y = multilinear_upsample(x, factor = [2, 2], method = 'asymmetric', border = 'constant');",
+        numpy=lambda x: halfway(halfway(x, 2), 3),
+        why="numpy 2 breaks it in the interpreter; Khronos' own runtime has it (test_graphs.py)",
+    ),
     **{op: Case(f"y = {op}(x, axes = [1, 3]);") for op in "sum_reduce max_reduce min_reduce mean_reduce".split()},
     "sum_reduce normalized": Case("y = sum_reduce(x, axes = [2], normalize = true);"),
     "reduce over nothing": Case("y = max_reduce(x, axes = []);"),
@@ -308,6 +319,10 @@ REFUSED: dict[str, tuple[Case, str]] = {
     "bits": (Case("y = logarithmic_quantize(x, 4.0, bits = 2147483648);"), "outside of 1 to 32"),
     "index over the border": (Case("y = argmax_pool(x, size = [1, 1, 2, 2]);"), "over the border"),
     "asymmetric": (Case("y = multilinear_upsample(x, factor = [2, 2], method = 'asymmetric');"), "asymmetric"),
+    "asymmetric, factor 3": (
+        Case("y = multilinear_upsample(x, factor = [3, 1], method = 'asymmetric', border = 'constant');"),
+        "asymmetric",
+    ),
 }
 
 
@@ -324,8 +339,8 @@ def sample(kind: str, shape: tuple[int, ...], seed: int) -> Array:
     return generator.normal(size=shape).astype(np.float32)
 
 
-def write_case(case: Case, folder: Path) -> dict[str, Array]:
-    folder.mkdir()
+def graph_of(case: Case) -> str:
+    """The text of ``graph.nnef``."""
     dtypes = {"i": "integer", "l": "logical"}
     lines = [
         f"{name} = external<{dtypes.get(kind, 'scalar')}>(shape = {list(shape)});"
@@ -333,13 +348,19 @@ def write_case(case: Case, folder: Path) -> dict[str, Array]:
     ]
     for name, array in case.variables.items():
         lines.append(f"{name} = variable<scalar>(shape = {list(array.shape)}, label = 'weights/{name}');")
+    text = f"graph case({', '.join(case.inputs)}) -> ({case.outputs}) {{ {' '.join(lines)} {case.body} }}"
+    return f"version 1.0;\n{text}\n"
+
+
+def write_case(case: Case, folder: Path) -> dict[str, Array]:
+    """The folder of a case; returns feeds, which lie in it too."""
+    folder.mkdir()
     declared = "v = variable" in case.body
     for name, array in {**case.variables, **({"v": np.zeros(2, np.float32)} if declared else {})}.items():
         target = folder / ("v.dat" if declared else f"weights/{name}.dat")
         target.parent.mkdir(exist_ok=True)
         write_tensor(target, array, quantized=array.dtype.kind == "i")
-    text = f"graph case({', '.join(case.inputs)}) -> ({case.outputs}) {{ {' '.join(lines)} {case.body} }}"
-    (folder / "graph.nnef").write_text(f"version 1.0;\n{text}\n")
+    (folder / "graph.nnef").write_text(graph_of(case))
     if case.quant:
         (folder / "graph.quant").write_text(case.quant)
     feeds = {name: sample(kind, shape, seed) for seed, (name, (kind, shape)) in enumerate(case.inputs.items())}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from typing import Any
@@ -370,3 +371,16 @@ def test_mutations_give_typed_errors_only() -> None:
 def test_floats_survive_text(value: float) -> None:
     text = graph_text(f"y = leaky_relu(x, alpha = {format_float(value)});")
     assert expand(parse_document(text)).operations[-1].arguments["alpha"] == value
+
+
+def test_what_the_reference_parser_accepts_is_accepted_here_and_the_same() -> None:
+    """A fixed sample of what ``python -m tests.conformance.nnef_parser`` goes through."""
+    from tests.conformance import nnef_parser
+
+    if not hasattr(os, "fork"):
+        pytest.skip("each text is parsed in a process that is forked")
+    texts = nnef_parser.corpus()
+    counts, failures = nnef_parser.outcomes([*texts, *nnef_parser.mutated(texts, 300, seed=1)])
+    assert not failures, failures[:3]
+    assert counts["accepted"] > len(texts)
+    assert counts["refused"] > 200

@@ -14,11 +14,12 @@ import tempfile
 import weakref
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 from workbench import limits
 from workbench.errors import ModelError, SaveError
+from workbench.files import inner_parts, shown
 
 GRAPH = "graph.nnef"
 _CHUNK = 1 << 20
@@ -106,7 +107,10 @@ def _unpack(path: Path, target: Path) -> None:
                 _copy_all(_tar_members(archive, path), target, path)
     except ModelError as error:
         raise type(error)(f"{path.name}: {error}" if path.name not in str(error) else str(error)) from error
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as error:
+    except OSError as error:
+        cause = error.strerror or str(error)[:200]
+        raise ModelError(f"{path.name}: the archive is damaged, or cannot be unpacked here ({cause}).") from error
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
         raise ModelError(f"{path.name}: the archive is damaged ({error}).") from error
     except Exception as error:  # zlib.error and lzma.LZMAError derive from Exception alone
         if type(error).__name__ not in ("error", "LZMAError"):
@@ -156,10 +160,17 @@ def _copy_all(members: Iterator[Member], target: Path, path: Path) -> None:
 
 
 def _checked_parts(name: str) -> tuple[str, ...]:
-    parts = tuple(part for part in PurePosixPath(name.replace("\\", "/")).parts if part != ".")
-    if not parts or "\0" in name or ".." in parts or parts[0] == "/" or ":" in parts[0]:
-        raise ModelError(f"the member {name[:80]!r} would be unpacked outside of the model's folder.")
+    parts = inner_parts(name)
+    if parts is None:
+        raise ModelError(f"the member {shown(name)} would be unpacked outside of the model's folder.")
     return parts
+
+
+def holds_only_a_model(folder: Path) -> bool:
+    """Whether there is a graph in the folder, and beside it nothing but tensors and the files that belong to it."""
+    belonging = (GRAPH, "graph.quant", "workbench.json")
+    files = [file.relative_to(folder) for file in folder.rglob("*") if not file.is_dir() or file.is_symlink()]
+    return Path(GRAPH) in files and all(file.suffix == ".dat" or str(file) in belonging for file in files)
 
 
 def pack(folder: Path, destination: Path) -> None:

@@ -82,8 +82,13 @@ def bind(
     arguments: Sequence[tuple[str | None, Value]],
     dtype: str | None,
     dtypes: Mapping[str, str],
+    loose: bool = False,
 ) -> tuple[dict[str, Value], str | None]:
     """Bind (name or ``None``, value) pairs to the parameters, in the declaration's order, with defaults.
+
+    Args:
+        loose: whether types are taken as tract takes them: an integer is a number too, a single item is a list of
+            one, and tensors may be of any type.
 
     Returns:
         The bound arguments, and what ``?`` stands for (``None`` if the declaration is not generic).
@@ -91,11 +96,11 @@ def bind(
     Raises:
         Mismatch: too many, unknown, repeated or missing arguments, or one of a wrong type.
     """
-    if dtype is not None and not declaration.generic:
+    if dtype is not None and not declaration.generic and not loose and not _says_the_same(declaration, dtype):
         raise Mismatch(f"{declaration.name} takes no type argument, found <{dtype}>")
     given = _matched(declaration, arguments)
     resolved = dtype or declaration.generic_default or _deduced(declaration, given, dtypes)
-    if declaration.generic and resolved is None:
+    if declaration.generic and resolved is None and not loose:
         raise Mismatch(f"the type that {declaration.name} works on cannot be deduced; write {declaration.name}<…>(…)")
     bound: dict[str, Value] = {}
     for parameter in declaration.parameters:
@@ -105,7 +110,9 @@ def bind(
             value = literal_value(parameter.default)
         else:
             raise Mismatch(f"{declaration.name} lacks the argument '{parameter.name}'")
-        if not fits(value, parameter.type, resolved, dtypes):
+        if loose:
+            value = _taken(value, parameter.type)
+        if not (_near(value, parameter.type) if loose else fits(value, parameter.type, resolved, dtypes)):
             wanted = str(parameter.type).replace("?", resolved or "?")
             found = describe(value, dtypes)
             hint = ", write it with a decimal point" if found == "integer" and "scalar" in wanted else ""
@@ -114,6 +121,43 @@ def bind(
             )
         bound[parameter.name] = value
     return bound, resolved if declaration.generic else None
+
+
+def _says_the_same(declaration: sx.Fragment, dtype: str) -> bool:
+    """Whether a type argument, which the declaration has no place for, only repeats the type of its tensors."""
+    kinds = [str(part.type) for part in declaration.parameters] + [str(part.type) for part in declaration.results]
+    tensors = [kind for kind in kinds if "tensor" in kind]
+    return bool(tensors) and all(f"tensor<{dtype}>" in kind for kind in tensors)
+
+
+def _taken(value: Value, kind: sx.Type) -> Value:
+    """The value as tract takes it for a parameter of the type."""
+    if isinstance(kind, sx.ArrayOf):
+        if isinstance(value, tuple):
+            value = list(value)
+        if not isinstance(value, list):
+            return value if isinstance(value, TensorRef) else [_taken(value, kind.item)]
+        return [_taken(item, kind.item) for item in value]
+    if isinstance(kind, sx.Primitive) and kind.name == "scalar" and type(value) is int:
+        return float(value)
+    if isinstance(kind, sx.Primitive) and kind.name == "logical" and type(value) is int:
+        return bool(value)
+    return value
+
+
+def _near(value: Value, kind: sx.Type) -> bool:
+    """Whether the value is of the sort that the type is: text, list, or tensor and number."""
+    if isinstance(kind, sx.ArrayOf):
+        return isinstance(value, TensorRef) or all(_near(item, kind.item) for item in value)
+    if isinstance(kind, sx.TupleOf):
+        return isinstance(value, tuple | list) and len(value) == len(kind.items)
+    if isinstance(kind, sx.Primitive) and kind.name == "string":
+        return isinstance(value, str)
+    return (
+        isinstance(value, list)
+        if isinstance(kind, sx.TensorOf) and isinstance(value, list)
+        else not isinstance(value, str | tuple | list)
+    )
 
 
 def _matched(declaration: sx.Fragment, arguments: Sequence[tuple[str | None, Value]]) -> dict[str, Value]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import onnx_ir as ir
 
 from workbench.document import Document, Layer, Provenance, TensorSpec
-from workbench.errors import ModelError
+from workbench.errors import ModelError, SaveError
+from workbench.files import inner_parts, shown
 from workbench.formats.nnef.archive import ARCHIVE_SUFFIXES, GRAPH, ModelFolder, pack
 from workbench.formats.nnef.binding import Mismatch
 from workbench.formats.nnef.graph import NnefGraph, NnefOperation, TensorRef, Value
@@ -96,10 +97,13 @@ class NnefDocument(Document):
         self.origin = origin
         self._folder = folder
         graph = contents.graph
-        self._shapes = _shapes(graph, name)
+        self._shapes = self._known_shapes()
         self.inputs: tuple[TensorSpec, ...] = tuple(self._spec(name) for name in graph.inputs)
         self.outputs: tuple[TensorSpec, ...] = tuple(self._spec(name) for name in graph.outputs)
         self.provenance: Provenance | None = contents.sidecar.provenance
+
+    def _known_shapes(self) -> Mapping[str, Shape | tuple[Any, ...]]:
+        return _shapes(self.contents.graph, self.name)
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:  # type: ignore[override]  # computed when first looked at
@@ -134,6 +138,12 @@ class NnefDocument(Document):
             contents.graph, tensors, contents.quantization, contents.scalar, f"nnef model {self.name!r}"
         )
 
+    def excerpt(self, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> NnefDocument:
+        """The operations between tensors as a model (see :class:`workbench.document.Document`)."""
+        from workbench.formats.nnef.excerpt import excerpt
+
+        return excerpt(self.contents, f"part of {self.name}", inputs, outputs)
+
     def write(self, path: Path) -> None:
         if not path.name.endswith(ARCHIVE_SUFFIXES):
             self._write_folder(path)
@@ -158,9 +168,12 @@ class NnefDocument(Document):
             if variable.label in written:
                 continue  # two variables may share their data
             written.add(variable.label)
-            target = folder.joinpath(*f"{variable.label}.dat".split("/"))
+            parts = inner_parts(f"{variable.label.removeprefix('/')}.dat")
+            if parts is None:
+                raise SaveError(f"the label {shown(variable.label)} would lie outside the model's folder.")
+            target = folder.joinpath(*parts)
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_tensor(target, variable.stored.numpy(), variable.quantized)
+            write_tensor(target, variable.stored, variable.quantized)
 
 
 def _write_text(path: Path, text: str) -> None:

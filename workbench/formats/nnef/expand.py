@@ -8,7 +8,7 @@ recursion nor fragments that double one another exhaust the machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from workbench.formats.nnef.parser import located
 from workbench.formats.nnef.weigh import least_operations
 
 KNOWN_EXTENSIONS = ("KHR_enable_fragment_definitions", "KHR_enable_operator_expressions")
+TRACT_EXTENSIONS = ("tract_registry", "tract_symbol", "tract_assert")
 
 _UNARY_OPERATIONS = {"+": "copy", "-": "neg", "!": "not"}
 _BINARY_OPERATIONS = {
@@ -51,17 +52,22 @@ def expand(document: sx.Document, where: str = "graph.nnef") -> NnefGraph:
         LimitError: more operations than ``nodes``, or fragments nested deeper than ``nesting``.
     """
     for extension in document.extensions:
-        if len(extension.words) != 1 or extension.words[0] not in KNOWN_EXTENSIONS:
+        known = extension.words[0] in TRACT_EXTENSIONS and len(extension.words) > 1
+        if not known and (len(extension.words) != 1 or extension.words[0] not in KNOWN_EXTENSIONS):
             text = " ".join(extension.words)[:80]
             raise ModelError(
                 located(where, extension.position, f"the extension {text!r} is not known here; ")
-                + f"known are {', '.join(KNOWN_EXTENSIONS)}."
+                + f"known are {', '.join((*KNOWN_EXTENSIONS, *TRACT_EXTENSIONS))}."
             )
     limits.check("nodes", least_operations(document), f"{where}, operations after expanding fragments")
-    return _Expander(document, where).run()
+    if any(extension.words[0] in TRACT_EXTENSIONS for extension in document.extensions):
+        from workbench.formats.nnef.tract.expand import TractExpander
+
+        return TractExpander(document, where).run()
+    return Expander(document, where).run()
 
 
-class _Scope:
+class Scope:
     """Names and values of one body. ``wanted`` gives the tensors that results shall be called."""
 
     def __init__(self, dtype: str | None, inside: bool) -> None:
@@ -71,22 +77,30 @@ class _Scope:
         self.inside = inside
 
 
-class _Expander:
+class Expander:
+    """Expands one document; tract's dialect has an heir of its own."""
+
+    loose = False  # whether types are taken as tract takes them
+
     def __init__(self, document: sx.Document, where: str) -> None:
         self.where = where
         self.graph = document.graph
         self.extensions = tuple(extension.words for extension in document.extensions)
         self.operations: list[NnefOperation] = []
         self.dtypes: dict[str, str] = {}
-        self.reserved = {name for line in self.graph.body for name in _names(line.target)}
+        self.reserved = {name for line in self.graph.body for name in names_of(line.target)}
         self.counters: dict[str, int] = {}
         self.origin: tuple[str, ...] = ()
         self.depth = 0
         self.steps = 0
         self.fragments = self._declared(document.fragments)
 
+    def _operations(self) -> Mapping[str, sx.Fragment]:
+        """The declarations that the document need not make."""
+        return standard_operations()
+
     def _declared(self, fragments: tuple[sx.Fragment, ...]) -> Mapping[str, sx.Fragment]:
-        known = dict(standard_operations())
+        known = dict(self._operations())
         for fragment in fragments:
             if fragment.name in known:
                 raise self._error(fragment.position, f"the operation {fragment.name} is already declared")
@@ -107,9 +121,9 @@ class _Expander:
         for names, what in ((graph.inputs, "input"), (graph.outputs, "output")):
             if len(set(names)) != len(names):
                 raise self._error(graph.position, f"graph {graph.name} names an {what} twice")
-        scope = _Scope(dtype=None, inside=False)
+        scope = Scope(dtype=None, inside=False)
         for line in graph.body:
-            for name in _names(line.target):
+            for name in names_of(line.target):
                 if name in scope.values:
                     raise self._error(line.target.position, f"'{name}' is assigned twice")
             context = _as_references(line.target)
@@ -119,7 +133,7 @@ class _Expander:
             graph.name, graph.inputs, graph.outputs, tuple(self.operations), dict(self.dtypes), self.extensions
         )
 
-    def _check_interface(self, scope: _Scope) -> None:
+    def _check_interface(self, scope: Scope) -> None:
         declared = [operation for operation in self.operations if operation.name == "external"]
         externals = {name for operation in declared for name in operation.outputs}
         for name in self.graph.inputs:
@@ -133,7 +147,7 @@ class _Expander:
 
     # assignment
 
-    def _assign(self, target: sx.Target, value: Value, context: Value, scope: _Scope) -> None:
+    def _assign(self, target: sx.Target, value: Value, context: Value, scope: Scope) -> None:
         if isinstance(target, sx.Identifier):
             if context is not None and value != context:
                 value = self._renamed(value, context, target.position)
@@ -161,36 +175,41 @@ class _Expander:
 
     # expressions
 
-    def _evaluate(self, expression: sx.Expression, scope: _Scope, context: Value = None) -> Value:
+    def _evaluate(self, expression: sx.Expression, scope: Scope, context: Value = None) -> Value:
         self._step()
         if isinstance(expression, sx.Literal):
             return expression.value
         if isinstance(expression, sx.Identifier):
             if expression.name not in scope.values:
-                raise self._error(expression.position, f"'{expression.name}' is not defined here")
+                return self._unknown(expression)
             return scope.values[expression.name]
         self.depth += 1
         try:
             if self.depth > limits.current.nesting:
                 limits.check("nesting", self.depth, located(self.where, expression.position, "nesting of fragments"))
-            return _EVALUATORS[type(expression)](self, expression, scope, context)
+            value: Value = getattr(self, _EVALUATORS[type(expression)])(expression, scope, context)
+            return value
         except Mismatch as mismatch:
             raise self._error(expression.position, str(mismatch)) from None
         finally:
             self.depth -= 1
+
+    def _unknown(self, expression: sx.Identifier) -> Value:
+        """A name that nothing is assigned to."""
+        raise self._error(expression.position, f"'{expression.name}' is not defined here")
 
     def _step(self, count: int = 1) -> None:
         self.steps += count
         if self.steps > 50 * limits.current.nodes:
             limits.check("nodes", self.steps // 50 + 1, f"{self.where}, work of expanding")
 
-    def _sequence(self, expression: sx.Array | sx.Tuple, scope: _Scope, context: Value) -> Value:
+    def _sequence(self, expression: sx.Array | sx.Tuple, scope: Scope, context: Value) -> Value:
         parts = context if isinstance(context, list | tuple) else ()
         wanted = [*parts, *[None] * (len(expression.items) - len(parts))]
         values = [self._evaluate(item, scope, part) for item, part in zip(expression.items, wanted, strict=False)]
         return values if isinstance(expression, sx.Array) else tuple(values)
 
-    def _subscript(self, expression: sx.Subscript, scope: _Scope, context: Value) -> Value:
+    def _subscript(self, expression: sx.Subscript, scope: Scope, context: Value) -> Value:
         sequence = self._evaluate(expression.sequence, scope)
         if not isinstance(sequence, str | list | tuple):
             raise Mismatch(f"a {describe(sequence, self.dtypes)} cannot be subscripted")
@@ -205,7 +224,7 @@ class _Expander:
         self._step(end - begin)
         return sequence[begin:end]
 
-    def _index(self, expression: sx.Expression | None, scope: _Scope, length: int, default: int) -> int:
+    def _index(self, expression: sx.Expression | None, scope: Scope, length: int, default: int) -> int:
         if expression is None:
             return default
         value = self._evaluate(expression, scope)
@@ -213,14 +232,14 @@ class _Expander:
             raise Mismatch(f"an index must be an integer, found {describe(value, self.dtypes)}")
         return value + length if value < 0 else value
 
-    def _unary(self, expression: sx.Unary, scope: _Scope, context: Value) -> Value:
+    def _unary(self, expression: sx.Unary, scope: Scope, context: Value) -> Value:
         operand = self._evaluate(expression.operand, scope)
         if not isinstance(operand, TensorRef):
             return arithmetic.unary(expression.operator, operand)
         declaration = standard_operations()[_UNARY_OPERATIONS[expression.operator]]
         return self._emit(declaration, [("x", operand)], None, context, expression.position)
 
-    def _binary(self, expression: sx.Binary, scope: _Scope, context: Value) -> Value:
+    def _binary(self, expression: sx.Binary, scope: Scope, context: Value) -> Value:
         left = self._evaluate(expression.left, scope)
         if expression.operator in ("&&", "||") and isinstance(left, bool):
             if left is (expression.operator == "||"):
@@ -231,7 +250,7 @@ class _Expander:
             raise Mismatch(f"the operator {expression.operator} does not apply to {describe(right, self.dtypes)}")
         right = self._evaluate(expression.right, scope)
         if not isinstance(left, TensorRef) and not isinstance(right, TensorRef):
-            result = arithmetic.binary(expression.operator, left, right)
+            result = self._computed(expression.operator, left, right)
             self._step(len(result) if isinstance(result, str | list) else 0)
             return result
         if expression.operator not in _BINARY_OPERATIONS:
@@ -239,7 +258,11 @@ class _Expander:
         declaration = standard_operations()[_BINARY_OPERATIONS[expression.operator]]
         return self._emit(declaration, [("x", left), ("y", right)], None, context, expression.position)
 
-    def _select(self, expression: sx.Select, scope: _Scope, context: Value) -> Value:
+    def _computed(self, operator: str, left: Value, right: Value) -> Value:
+        """Arithmetic of values that are known."""
+        return arithmetic.binary(operator, left, right)
+
+    def _select(self, expression: sx.Select, scope: Scope, context: Value) -> Value:
         condition = self._evaluate(expression.condition, scope)
         if not isinstance(condition, bool):
             raise Mismatch(
@@ -248,14 +271,14 @@ class _Expander:
             )
         return self._evaluate(expression.true_value if condition else expression.false_value, scope, context)
 
-    def _comprehension(self, expression: sx.Comprehension, scope: _Scope, context: Value) -> Value:
+    def _comprehension(self, expression: sx.Comprehension, scope: Scope, context: Value) -> Value:
         iterables = [self._evaluate(iterable, scope) for _, iterable in expression.loops]
         if not all(isinstance(iterable, list) for iterable in iterables):
             raise Mismatch("for … in needs arrays")
         if len({len(iterable) for iterable in iterables}) != 1:
             raise Mismatch("the arrays of one comprehension must have the same length")
         targets = [target for target, _ in expression.loops]
-        names = [name for target in targets for name in _names(target)]
+        names = [name for target in targets for name in names_of(target)]
         for name in names:
             if name in scope.values:
                 raise Mismatch(f"'{name}' is already defined")
@@ -272,13 +295,13 @@ class _Expander:
                 scope.values.pop(name, None)
         return items
 
-    def _accepted(self, condition: sx.Expression, scope: _Scope) -> bool:
+    def _accepted(self, condition: sx.Expression, scope: Scope) -> bool:
         value = self._evaluate(condition, scope)
         if not isinstance(value, bool):
             raise Mismatch(f"the condition of a comprehension must be logical, found {describe(value, self.dtypes)}")
         return value
 
-    def _builtin(self, expression: sx.Builtin, scope: _Scope, context: Value) -> Value:
+    def _builtin(self, expression: sx.Builtin, scope: Scope, context: Value) -> Value:
         value = self._evaluate(expression.argument, scope)
         if expression.name == "shape_of":
             raise Mismatch("shape_of is deprecated since NNEF 1.0.1; give the shape as a parameter")
@@ -293,10 +316,10 @@ class _Expander:
 
     # invocations
 
-    def _invocation(self, expression: sx.Invocation, scope: _Scope, context: Value) -> Value:
+    def _invocation(self, expression: sx.Invocation, scope: Scope, context: Value) -> Value:
         declaration = self.fragments.get(expression.target)
         if declaration is None:
-            raise Mismatch(f"the operation {expression.target} is neither standard nor declared in this file")
+            raise Mismatch(self._undeclared(expression.target))
         if scope.inside and declaration.name in _GRAPH_ONLY:
             raise Mismatch(f"{declaration.name} is not allowed inside a fragment")
         dtype = scope.dtype if expression.dtype == "?" else expression.dtype
@@ -305,11 +328,16 @@ class _Expander:
             return self._emit(declaration, arguments, dtype, context, expression.position)
         return self._expanded(declaration, arguments, dtype, context)
 
+    def _undeclared(self, operation: str) -> str:
+        """Why an operation without a declaration is refused."""
+        name = operation if len(operation) <= 80 else f"{operation[:80]}…"
+        return f"the operation {name} is neither standard nor declared in this file"
+
     def _expanded(
         self, declaration: sx.Fragment, arguments: list[tuple[str | None, Value]], dtype: str | None, context: Value
     ) -> Value:
-        bound, resolved = bind(declaration, arguments, dtype, self.dtypes)
-        scope = _Scope(resolved, inside=True)
+        bound, resolved = bind(declaration, arguments, dtype, self.dtypes, self.loose)
+        scope = Scope(resolved, inside=True)
         scope.values.update(bound)
         names = [result.name for result in declaration.results]
         if len(names) == 1:
@@ -318,7 +346,7 @@ class _Expander:
             scope.wanted.update(zip(names, context, strict=True))
         with self._inside(declaration.name):
             for line in declaration.body or ():
-                for name in _names(line.target):
+                for name in names_of(line.target):
                     if name in scope.values:
                         raise self._error(line.target.position, f"'{name}' is assigned twice")
                 wanted = _lookup(line.target, scope.wanted)
@@ -326,7 +354,7 @@ class _Expander:
             for result in declaration.results:
                 if result.name not in scope.values:
                     raise self._error(declaration.position, f"the result '{result.name}' is not assigned")
-                if not fits(scope.values[result.name], result.type, resolved, self.dtypes):
+                if not self.loose and not fits(scope.values[result.name], result.type, resolved, self.dtypes):
                     found = describe(scope.values[result.name], self.dtypes)
                     message = f"the result '{result.name}' has type {found}, declared is {result.type}"
                     raise self._error(declaration.position, message)
@@ -351,7 +379,7 @@ class _Expander:
         position: sx.Position,
     ) -> Value:
         """Append one operation and return its result, or the tuple of its results."""
-        bound, resolved = bind(declaration, arguments, dtype, self.dtypes)
+        bound, resolved = bind(declaration, arguments, dtype, self.dtypes, self.loose)
         _check_shape(declaration.name, bound)
         parts = context if isinstance(context, tuple) and len(declaration.results) > 1 else (context,)
         wanted = [*parts, *[None] * len(declaration.results)]
@@ -402,16 +430,16 @@ class _Expander:
                 return name
 
 
-_EVALUATORS: dict[type[Any], Callable[[_Expander, Any, _Scope, Value], Value]] = {
-    sx.Array: _Expander._sequence,
-    sx.Tuple: _Expander._sequence,
-    sx.Subscript: _Expander._subscript,
-    sx.Unary: _Expander._unary,
-    sx.Binary: _Expander._binary,
-    sx.Select: _Expander._select,
-    sx.Comprehension: _Expander._comprehension,
-    sx.Builtin: _Expander._builtin,
-    sx.Invocation: _Expander._invocation,
+_EVALUATORS: dict[type[Any], str] = {
+    sx.Array: "_sequence",
+    sx.Tuple: "_sequence",
+    sx.Subscript: "_subscript",
+    sx.Unary: "_unary",
+    sx.Binary: "_binary",
+    sx.Select: "_select",
+    sx.Comprehension: "_comprehension",
+    sx.Builtin: "_builtin",
+    sx.Invocation: "_invocation",
 }
 
 
@@ -429,6 +457,8 @@ def _check_shape(operation: str, bound: Mapping[str, Value]) -> None:
         return
     count = 1
     for extent in bound["shape"]:
+        if not isinstance(extent, int):
+            continue  # a symbol of the tract dialect
         if extent < 0:
             raise Mismatch(f"{operation} has the shape {bound['shape'][:8]}; extents must not be negative")
         count *= max(extent, 1)
@@ -444,12 +474,12 @@ def _volume(shape: list[int]) -> int:
     return count
 
 
-def _names(target: sx.Expression) -> Iterator[str]:
+def names_of(target: sx.Expression) -> Iterator[str]:
     if isinstance(target, sx.Identifier):
         yield target.name
     elif isinstance(target, sx.Array | sx.Tuple):
         for item in target.items:
-            yield from _names(item)
+            yield from names_of(item)
 
 
 def _as_references(target: sx.Expression) -> Value:

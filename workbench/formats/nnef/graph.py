@@ -70,3 +70,8 @@ class NnefGraph:
     operations: tuple[NnefOperation, ...]
     dtypes: dict[str, str]
     extensions: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def is_tract(self) -> bool:
+        """Whether the text is in the tract dialect: it names one of tract's extensions."""
+        return any(words[0].startswith("tract_") for words in self.extensions)

@@ -164,7 +164,7 @@ def _height(position: sx.Position, *below: Any) -> int:
     if height > limits.current.nesting:
         raise _Misformed(
             f"an expression is nested deeper than the limit nesting = {limits.current.nesting}; "
-            "raise it in workbench.limits.current if the file is trusted.",
+            f"{limits.way_out('nesting')}.",
             position,
             limit=True,
         )
@@ -190,12 +190,12 @@ class _Builder(lark.Transformer[lark.Token, Any]):
 
     def version(self, parts: list[Any]) -> list[int]:
         text = str(parts[0])
-        if not re.fullmatch(r"[0-9]{1,4}\.[0-9]{1,4}", text):
+        if not re.fullmatch(r"[0-9]{1,4}\.[0-9]{0,4}", text):
             raise _Misformed(f"the version {_shown(text)} is not of the form major.minor.", _at(parts[0]))
-        version = tuple(int(part) for part in text.split("."))
-        if version != (1, 0):
+        version = [int(part or 0) for part in text.split(".")]
+        if version != [1, 0]:
             raise _Misformed(f"NNEF {text} cannot be read; the version must be 1.0.", _at(parts[0]))
-        return list(version)
+        return version
 
     def extension(self, parts: list[Any]) -> tuple[sx.Extension, ...]:
         position = _at(parts[0])

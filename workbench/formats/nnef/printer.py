@@ -9,6 +9,7 @@ from workbench.errors import SaveError
 from workbench.formats.nnef import syntax as sx
 from workbench.formats.nnef.binding import literal_value, standard_operations
 from workbench.formats.nnef.graph import NnefGraph, NnefOperation, TensorRef, Value
+from workbench.formats.nnef.tract.extents import is_symbolic
 
 _SUBSCRIPTED, _UNARY, _POWER, _PRODUCT, _SUM, _COMPARISON, _LOGICAL, _IN, _SELECT = range(9, 0, -1)
 _LEVELS = {
@@ -58,6 +59,8 @@ def format_value(value: Value) -> str:
         return format_float(value)
     if isinstance(value, str):
         return format_string(value)
+    if is_symbolic(value) and not isinstance(value, list | tuple):
+        return str(value)
     if isinstance(value, list):
         return f"[{', '.join(map(format_value, value))}]"
     return f"({', '.join(map(format_value, value))})"

@@ -13,6 +13,7 @@ from typing import Any
 from workbench import limits
 from workbench.formats.nnef.binding import Mismatch, standard_operations
 from workbench.formats.nnef.graph import NnefOperation, TensorRef, Value
+from workbench.formats.nnef.syntax import Fragment
 
 Shape = tuple[int, ...]
 Arguments = Mapping[str, Any]
@@ -28,7 +29,13 @@ def result_shapes(operation: NnefOperation, shapes: Mapping[str, Shape]) -> dict
     rule = _RULES.get(operation.name)
     if rule is None:
         raise Mismatch(f"the shape that {operation.name} makes is not known")
-    declaration = standard_operations()[operation.name]
+    return shapes_by(rule, standard_operations()[operation.name], operation, shapes)
+
+
+def shapes_by(
+    rule: Callable[[Arguments], Any], declaration: Fragment, operation: NnefOperation, shapes: Mapping[str, Shape]
+) -> dict[str, Shape]:
+    """As :func:`result_shapes`, by a rule that takes the shapes and attributes by name."""
     given = {
         parameter.name: _shape_of(operation.arguments[parameter.name], shapes)
         if "tensor" in str(parameter.type)
@@ -36,7 +43,7 @@ def result_shapes(operation: NnefOperation, shapes: Mapping[str, Shape]) -> dict
         for parameter in declaration.parameters
     }
     found = rule(given)
-    parts = found if isinstance(found, _Several) else [found]
+    parts = found if isinstance(found, Several) else [found]
     result: dict[str, Shape] = {}
     for value, shape in zip(operation.results.values(), parts, strict=True):
         if isinstance(value, list):
@@ -52,7 +59,7 @@ def result_shapes(operation: NnefOperation, shapes: Mapping[str, Shape]) -> dict
     return result
 
 
-class _Several(list[Any]):
+class Several(list[Any]):
     """Shapes of several results (a list alone is the result of array type)."""
 
 
@@ -440,11 +447,11 @@ _RULES: dict[str, Callable[[Arguments], Any]] = {
     "max_unpool": _unpool,
     "desample": _unpool,
     "sample": _sample,
-    "max_pool_with_index": lambda given: _Several([_pool(given)] * 2),
+    "max_pool_with_index": lambda given: Several([_pool(given)] * 2),
     "nearest_downsample": _downsample,
     "area_downsample": _downsample,
     "nearest_upsample": _upsample,
     "multilinear_upsample": _upsample,
-    "moments": lambda given: _Several([_reduce(given)] * 2),
+    "moments": lambda given: Several([_reduce(given)] * 2),
     "batch_normalization": _affine,
 }

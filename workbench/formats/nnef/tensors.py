@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from workbench import limits
 from workbench.errors import ModelError, SaveError
+from workbench.hub.on_disk import write_elements
 
 HEADER_SIZE = 128
 MAX_RANK = 8
 _MAGIC = b"\x4e\xef"
 _LAYOUT = struct.Struct("<2s2BII8III76s")
-_CHUNK = 1 << 22  # items written at once from an array that is not contiguous
 
 FLOAT, UINT, QUINT, QINT, INT, BOOL = range(6)
 _DTYPES: dict[tuple[int, int], str] = {
@@ -60,7 +61,7 @@ class TensorHeader:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The numpy dtype that the items are read as."""
-        return np.dtype(bool) if self.bits == 1 else np.dtype(_DTYPES[self.item_type, self.bits])
+        return np.dtype(bool) if self.item_type == BOOL else np.dtype(_DTYPES[self.item_type, self.bits])
 
 
 def read_header(path: Path) -> TensorHeader:
@@ -88,7 +89,7 @@ def read_header(path: Path) -> TensorHeader:
     if item_type == UINT and any(reserved[:4]):
         item_type = INT  # how writers before 1.0.3 said "signed"
     header = TensorHeader(item_type, bits, tuple(extents[:rank]), length)
-    if (item_type, bits) not in _DTYPES and (item_type, bits) != (BOOL, 1):
+    if (item_type, bits) not in (*_DTYPES, (BOOL, 1), (BOOL, 8)):
         raise ModelError(f"{path.name}: items of type {item_type} with {bits} bits cannot be read.")
     limits.check("tensor_elements", header.count, f"{path.name}, elements")
     if length != (header.count * bits + 7) // 8:
@@ -105,37 +106,44 @@ def map_tensor(path: Path, header: TensorHeader | None = None) -> NDArray[Any]:
     header = header or read_header(path)
     if header.count == 0:
         return np.empty(header.shape, header.dtype)
+    if header.item_type == BOOL and header.bits == 8:  # whatever is not zero is true
+        return np.asarray(np.fromfile(path, np.uint8, offset=HEADER_SIZE) != 0).reshape(header.shape)
     if header.bits == 1:
         packed = np.fromfile(path, np.uint8, offset=HEADER_SIZE)
         return np.unpackbits(packed, count=header.count).astype(bool).reshape(header.shape)
     return np.memmap(path, header.dtype, mode="r", offset=HEADER_SIZE, shape=header.shape)
 
 
-def write_tensor(path: Path, array: NDArray[Any], quantized: bool = False) -> None:
-    """Write an array as a tensor file; a memory-mapped array streams through without being held.
+def write_tensor(path: Path, tensor: NDArray[Any] | ir.TensorProtocol, quantized: bool = False) -> None:
+    """Write an array as a tensor file; a tensor that lies in a file is copied without being held.
 
     Raises:
         SaveError: a dtype, rank or size that the form has no place for; or the file cannot be written.
     """
-    item_type, bits = _item_type(array.dtype, quantized, path.name)
-    length = (array.size * bits + 7) // 8
-    if array.ndim > MAX_RANK:
-        raise SaveError(f"{path.name}: rank {array.ndim} is beyond the {MAX_RANK} that an NNEF tensor file can have.")
+    if isinstance(tensor, np.ndarray | np.generic):
+        tensor = ir.Tensor(_plain(np.asarray(tensor), path.name))
+    shape = tuple(int(extent) for extent in tensor.shape.numpy())
+    item_type, bits = _item_type(np.dtype(tensor.dtype.numpy()), quantized, path.name)
+    length = (tensor.size * bits + 7) // 8
+    if len(shape) > MAX_RANK:
+        raise SaveError(f"{path.name}: rank {len(shape)} is beyond the {MAX_RANK} that an NNEF tensor file can have.")
     if length >= 2**32:
         raise SaveError(f"{path.name}: {length:,} bytes are beyond the 4 GiB of an NNEF tensor file; split the tensor.")
-    extents = [*array.shape, *[0] * (MAX_RANK - array.ndim)]
-    header = _LAYOUT.pack(_MAGIC, 1, 0, length, array.ndim, *extents, bits, item_type, bytes(76))
+    extents = [*shape, *[0] * (MAX_RANK - len(shape))]
+    header = _LAYOUT.pack(_MAGIC, 1, 0, length, len(shape), *extents, bits, item_type, bytes(76))
     with path.open("wb") as handle:
         handle.write(header)
         if bits == 1:
-            handle.write(np.packbits(array.reshape(-1)).tobytes())
-            return
-        dtype = array.dtype.newbyteorder("<")
-        if array.flags.c_contiguous and array.dtype == dtype:
-            array.tofile(handle)
-            return
-        for start in range(0, array.size, _CHUNK):
-            handle.write(np.ascontiguousarray(array.flat[start : start + _CHUNK], dtype=dtype).tobytes())
+            handle.write(np.packbits(tensor.numpy().reshape(-1)).tobytes())
+        else:
+            write_elements(tensor, handle)
+
+
+def _plain(array: NDArray[Any], name: str) -> NDArray[Any]:
+    """The array in this machine's byte order, of a dtype that tensors can have at all."""
+    if array.dtype.kind not in "fiub":
+        raise SaveError(f"{name}: NNEF tensor files have no item type for {array.dtype}.")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _item_type(dtype: np.dtype[Any], quantized: bool, name: str) -> tuple[int, int]:

@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from workbench.document import Document, Progress, Provenance, TensorLink
 from workbench.errors import Refusal
 from workbench.formats.base import Draft, Source
-from workbench.formats.nnef.document import NnefDocument, Sidecar
+from workbench.formats.nnef.document import Sidecar
 from workbench.formats.nnef.from_onnx import TABLE, Builder, Tensor
-from workbench.formats.nnef.from_onnx.builder import KINDS, Finished
+from workbench.formats.nnef.from_onnx.builder import KINDS, Finished, Lowering
 from workbench.formats.nnef.from_onnx.precision import scalar_for
 from workbench.formats.nnef.graph import NnefGraph
 from workbench.formats.nnef.labels import Names
 from workbench.formats.nnef.printer import print_graph
-from workbench.formats.nnef.read import assemble
+from workbench.formats.nnef.quantization import print_quantization
+from workbench.formats.nnef.read import assemble, document_of
 from workbench.hub import OPSET, Specialized, dtype_name, lower_graph, spec_of
 from workbench.hub.bodies import expand_bodies
-from workbench.lowering import Outcome, Refused, approximations
+from workbench.hub.stored import Stored
+from workbench.lowering import Outcome, Refused, Table, approximations
 
 _MAX_RANK = 8
 
 
-def lower(hub: Specialized, source: Source, progress: Progress) -> Draft:
-    """Lower a specialised hub graph; every node gets an outcome."""
-    hub = expand_bodies(hub, lambda node: TABLE.find(node.op_type, OPSET, node.domain) is not None)
+def lower(
+    hub: Specialized,
+    source: Source,
+    progress: Progress,
+    make: Callable[[str], Builder] = Builder,
+    table: Table[Lowering] = TABLE,
+) -> NnefDraft:
+    """Lower a specialised hub graph; every node gets an outcome.
+
+    Args:
+        make: makes the dialect's builder, given the dtype of ``scalar``.
+        table: the dialect's lowerings.
+    """
+    hub = expand_bodies(hub, lambda node: table.find(node.op_type, OPSET, node.domain) is not None)
     graph = hub.model.graph
-    builder = Builder(_scalar_of(graph))
+    builder = make(_scalar_of(graph))
     general = _declare(graph, builder, source)
-    outcomes = lower_graph(graph, TABLE, builder, progress, "lowering to NNEF")
+    outcomes = lower_graph(graph, table, builder, progress, "lowering to NNEF")
     return NnefDraft(hub, source, builder, outcomes, general)
 
 
@@ -70,6 +84,15 @@ def _check_interface(value: ir.Value) -> None:
         raise Refused(f"its rank is {len(spec.shape)}, NNEF has at most {_MAX_RANK}")
 
 
+@dataclass(frozen=True)
+class Emission:
+    """A graph that is ready to be printed, the data of its variables, and where it came from."""
+
+    graph: NnefGraph
+    finished: Finished
+    provenance: Provenance
+
+
 class NnefDraft(Draft):
     """Emitted operations about to become an NNEF model."""
 
@@ -88,7 +111,10 @@ class NnefDraft(Draft):
         self._builder = builder
 
     def finish(self, progress: Progress) -> Document:
-        progress("writing NNEF", 0.0)
+        return self.written(self.emission(), progress)
+
+    def emission(self) -> Emission:
+        """The flat graph with what belongs to it. Called once, and only if nothing was refused."""
         graph = self._hub.model.graph
         builder = self._builder
         outputs = self._outputs(graph)
@@ -99,15 +125,19 @@ class NnefDraft(Draft):
             tuple(tensor.name for tensor in outputs),
             tuple(finished.operations),
             {},
+            builder.extensions(finished.operations),
         )
-        record = self._provenance(graph, finished, outputs)
-        sidecar = Sidecar(builder.scalar_dtype, record)
-        variables = finished.variables
-        contents = assemble(
-            print_graph(flat), b"", sidecar.to_json(), lambda label: (variables[label], False), self._source.name
-        )
+        return Emission(flat, finished, self._provenance(graph, finished, outputs))
+
+    def written(self, emission: Emission, progress: Progress) -> Document:
+        """The document of what was emitted, read back."""
+        progress("writing NNEF", 0.0)
+        builder, finished = self._builder, emission.finished
+        sidecar = Sidecar(builder.scalar_dtype, emission.provenance)
+        text, quant = print_graph(emission.graph, builder.declared), print_quantization(finished.quantization)
+        contents = assemble(text, quant, sidecar.to_json(), lambda label: _opened(finished, label), self._source.name)
         progress("writing NNEF", 1.0)
-        return NnefDocument(contents, self._source.name_with(".nnef"))
+        return document_of(contents, self._source.name_with(".nnef"))
 
     def _outputs(self, graph: ir.Graph) -> list[Tensor]:
         """A tensor of its own for each output, in the type that the output has."""
@@ -115,7 +145,8 @@ class NnefDraft(Draft):
         made = {tensor for operation in builder.emitted for tensor in _results(operation.results)}
         outputs: list[Tensor] = []
         for value in graph.outputs:
-            tensor = builder.like(builder.tensor(value), value)
+            tensor = builder.as_output(builder.tensor(value), value)
+            made.update(_results(builder.emitted[-1].results) if builder.emitted else ())
             if (tensor not in made and tensor.data is None) or tensor in outputs:
                 tensor = builder.op("copy", tensor)
             made.update(_results(builder.emitted[-1].results) if builder.emitted else ())
@@ -152,6 +183,14 @@ class NnefDraft(Draft):
             approximate=approximations(self.outcomes),
             constants=source.constants,
         )
+
+
+def _opened(finished: Finished, label: str) -> tuple[ir.TensorProtocol, bool]:
+    """A variable as its file holds it, and whether that is as levels."""
+    tensor = finished.variables[label]
+    if isinstance(tensor, Stored) and label in finished.levels:
+        return ir.Tensor(tensor.grid.data, name=label), True
+    return tensor, False
 
 
 def _results(values: dict[str, object]) -> list[Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,10 +13,12 @@ import onnx_ir.passes.common as passes
 
 from workbench import limits
 from workbench.document import Classifier, Document, Layer, Provenance, TensorSpec
-from workbench.errors import ExecutionError, ModelError, SaveError
+from workbench.errors import ExecutionError, ModelError, SaveError, WorkbenchError
+from workbench.formats.onnx.stream import write_model
 from workbench.hub import IR_VERSION, OPSET, schema_of, spec_of, stamp, subgraphs
 from workbench.hub.follow import Follower
 from workbench.hub.upgrade import define_newer, type_bodies, upgrade
+from workbench.lowering import contradiction
 
 PROVENANCE = "workbench.provenance"
 """Key of the record in the model's ``metadata_props``."""
@@ -91,6 +93,14 @@ class OnnxDocument(Document):
 
     @cached_property
     def _hub(self) -> ir.Model:
+        try:
+            return self._lowered()
+        except (WorkbenchError, MemoryError):
+            raise
+        except Exception as error:  # onnx-ir's passes meet a malformed graph with many classes
+            raise ModelError(f"{self.name}: malformed ONNX model: {contradiction(error)}.") from error
+
+    def _lowered(self) -> ir.Model:
         model = self.model.clone()
         graph = model.graph
         for name, node in zip(self._names, graph, strict=True):
@@ -112,6 +122,12 @@ class OnnxDocument(Document):
         _infer(graph, OPSET)
         return model
 
+    def excerpt(self, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> OnnxDocument:
+        """The nodes between tensors as a model (see :class:`workbench.document.Document`)."""
+        from workbench.formats.onnx.excerpt import excerpt
+
+        return OnnxDocument(excerpt(self.model, inputs, outputs), f"part of {self.name}")
+
     def write(self, path: Path) -> None:
         size = sum(
             value.const_value.nbytes
@@ -124,12 +140,14 @@ class OnnxDocument(Document):
                 f"{path.name}: {size:,} bytes of weights do not fit one ONNX file (2 GB); save as NNEF or Core ML, "
                 "whose weights lie in files of their own."
             )
-        model = self.model.clone()
-        for graph in model.graphs():
-            for value in graph.initializers.values():
-                if isinstance(value.const_value, ir.ExternalTensor):
-                    value.const_value = ir.Tensor(value.const_value.numpy(), name=value.name)
-        path.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+        try:
+            model = self.model.clone()
+            with path.open("wb") as target:
+                write_model(model, target)
+        except (OSError, WorkbenchError, MemoryError):
+            raise
+        except Exception as error:  # onnx-ir meets what protobuf cannot hold with many classes
+            raise SaveError(f"{path.name}: it cannot be said in ONNX's protobuf: {contradiction(error)}.") from error
 
 
 def _metadata(model: ir.Model) -> dict[str, str]:

@@ -19,8 +19,10 @@ from workbench import limits
 from workbench.errors import ModelError
 from workbench.files import contained
 from workbench.formats.onnx.document import OnnxDocument
+from workbench.formats.onnx.stream import Skeleton, skeleton
 from workbench.formats.onnx.tensors import check_tensor
 from workbench.hub import subgraphs
+from workbench.hub.on_disk import remember
 
 if TYPE_CHECKING:
     import onnx
@@ -97,11 +99,12 @@ def read_file(path: Path) -> OnnxDocument:
 
     limits.check("file_bytes", path.stat().st_size, f"{path} (bytes)")
     proto = onnx.ModelProto()
+    found = skeleton(path)
     try:
-        proto.ParseFromString(path.read_bytes())
+        proto.ParseFromString(path.read_bytes() if found is None else found.message)
     except Exception as error:  # protobuf's DecodeError has no stable place; MemoryError is not an Exception we hide
         raise ModelError(f"{path}: no ONNX model: {error}.") from error
-    return _document(proto, path)
+    return _document(proto, path, found)
 
 
 def read_proto(proto: onnx.ModelProto | object) -> OnnxDocument:
@@ -113,16 +116,18 @@ def read_proto(proto: onnx.ModelProto | object) -> OnnxDocument:
     return _document(proto, None)  # type: ignore[arg-type]  # adopted by class name
 
 
-def _document(proto: onnx.ModelProto, path: Path | None) -> OnnxDocument:
+def _document(proto: onnx.ModelProto, path: Path | None, held: Skeleton | None = None) -> OnnxDocument:
     where = str(path) if path is not None else f"onnx model {proto.graph.name!r}"
     if not proto.HasField("graph"):
         raise ModelError(f"{where}: the file holds no graph; it is empty, truncated or no ONNX model.")
     _check_text(proto, where)
-    _check_tensors(proto, path, where)
+    _check_tensors(proto, path, where, None if held is None else held.token)
     try:
         with _quiet():
             model = ir.from_proto(proto)
         _open_negative(model)
+        if held is not None:
+            held.attach(model.graph)
         if path is not None:
             _set_base(model, path.parent.resolve())
     except ModelError:
@@ -188,8 +193,11 @@ def _check_text(proto: onnx.ModelProto, where: str) -> None:
                     )
 
 
-def _check_tensors(proto: onnx.ModelProto, path: Path | None, where: str) -> None:
-    """Every tensor holds what its header says, and external data lies inside the model's folder."""
+def _check_tensors(proto: onnx.ModelProto, path: Path | None, where: str, token: str | None) -> None:
+    """Every tensor holds what its header says, and external data lies inside the model's folder.
+
+    ``token`` is the location of what was left in the model's own file (:class:`Skeleton`).
+    """
     import onnx
 
     for tensor in _tensors(proto):
@@ -199,6 +207,9 @@ def _check_tensors(proto: onnx.ModelProto, path: Path | None, where: str) -> Non
         if path is None:
             raise ModelError(f"{where}: the tensor {tensor.name!r} lies in a file; load the model by its path.")
         entries = {entry.key: entry.value for entry in tensor.external_data}
+        if token is not None and entries.get("location") == token:
+            check_tensor(tensor, where, stored=int(entries["length"]))
+            continue
         location = contained(path.parent, entries.get("location", ""), what=f"data of tensor {tensor.name!r}")
         size = location.stat().st_size
         try:
@@ -251,34 +262,57 @@ def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 
 def _texts(body: onnx.GraphProto | onnx.FunctionProto) -> Iterator[object]:
-    """Every name in a graph or function."""
+    """Every name in a graph or function, and where tensors are kept."""
     import onnx
 
     yield body.name
     if isinstance(body, onnx.GraphProto):
-        yield from (value.name for value in (*body.input, *body.output, *body.value_info, *body.initializer))
+        yield from (value.name for value in (*body.input, *body.output, *body.value_info))
+        yield from _tensor_texts(*body.initializer)
     else:
         yield from (body.domain, *body.input, *body.output)
     for node in body.node:
         yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
-        yield from (attribute.name for attribute in node.attribute)
+        for attribute in node.attribute:
+            yield attribute.name
+            yield from _tensor_texts(*([attribute.t] if attribute.HasField("t") else ()), *attribute.tensors)
+
+
+def _tensor_texts(*tensors: onnx.TensorProto) -> Iterator[object]:
+    for tensor in tensors:
+        yield tensor.name
+        for entry in tensor.external_data:
+            yield from (entry.key, entry.value)
 
 
 def _set_base(model: ir.Model, folder: Path) -> None:
     graphs = [*model.graphs(), *(function.graph for function in model.functions.values())]
     for graph in graphs:
         ir.external_data.set_base_dir(graph, folder)
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                remember(value.const_value)
 
 
-def _check_graph(graph: ir.Graph, where: str, outside: frozenset[str | None] = frozenset(), depth: int = 0) -> None:
-    """Every tensor is made once, before it is read; subgraphs also see what was made outside before them."""
-    limits.check("nodes", len(graph), f"{where} (nodes)")
+def _check_graph(graph: ir.Graph, where: str, outside: frozenset[str | None] = frozenset(), depth: int = 0) -> int:
+    """Every tensor is made once, before it is read; subgraphs also see what was made outside before them.
+
+    Returns:
+        the number of nodes, those of subgraphs included.
+    """
+    total = len(graph)
+    limits.check("nodes", total, f"{where} (nodes)")
     limits.check("nesting", depth, f"{where} (nested graphs)")
-    own = {value.name for value in graph.inputs} | set(graph.initializers)
+    names = [value.name for value in graph.inputs]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ModelError(f"{where}: the input {twice!r} is there twice; names must be unique.")
+    own = set(names) | set(graph.initializers)
     made = own | outside
     for node in graph:
         for inner in subgraphs(node):
-            _check_graph(inner, where, frozenset(made), depth + 1)
+            total += _check_graph(inner, where, frozenset(made), depth + 1)
+            limits.check("nodes", total, f"{where} (nodes)")
         for value in node.inputs:
             if value is not None and value.name and value.name not in made:
                 raise ModelError(
@@ -291,3 +325,4 @@ def _check_graph(graph: ir.Graph, where: str, outside: frozenset[str | None] = f
     for value in graph.outputs:
         if value.name not in made or (value.name in outside and value.name not in own):
             raise ModelError(f"{where}: the output {value.name!r} is made by no node.")
+    return total

@@ -28,6 +28,10 @@ _FIELDS: dict[str, frozenset[ir.DataType]] = {
 _PAIRS = frozenset({ir.DataType.COMPLEX64, ir.DataType.COMPLEX128})
 
 
+MAX_RANK = 64
+"""Of a numpy array."""
+
+
 def check_tensor(tensor: onnx.TensorProto, where: str, stored: int | None = None, open_end: bool = False) -> None:
     """Refuse a tensor whose data is of another size than its dims and dtype say.
 
@@ -45,6 +49,8 @@ def check_tensor(tensor: onnx.TensorProto, where: str, stored: int | None = None
     dims = list(tensor.dims)
     if any(dim < 0 for dim in dims):
         raise ModelError(f"{label} has the impossible shape {dims}; the file is damaged.")
+    if len(dims) > MAX_RANK:
+        raise ModelError(f"{label} is of rank {len(dims)}, beyond the {MAX_RANK} that numpy has.")
     try:
         dtype = ir.DataType(tensor.data_type)
     except ValueError as error:

@@ -7,6 +7,7 @@ import onnx_ir as ir
 from workbench.document import Document, Progress, Provenance, TensorLink
 from workbench.formats.base import Draft, Source
 from workbench.formats.onnx.document import AUTHORSHIP, CLASSIFIER, PROVENANCE, OnnxDocument, layer_names
+from workbench.formats.onnx.quantized import spell_out
 from workbench.hub import Specialized, layers_of
 from workbench.lowering import Outcome
 from workbench.plan import Verdict
@@ -25,12 +26,23 @@ class OnnxDraft(Draft):
     def finish(self, progress: Progress) -> Document:
         progress("writing ONNX", 0.0)
         model = self._hub.model.clone()
+        _name_as_trained(model.graph)
+        spell_out(model)
         record = _provenance(model.graph, self._source, self._hub.folded)
         model.producer_name = "exchange-workbench"
         _describe(model, self._source)
         model.metadata_props[PROVENANCE] = record.to_json()
         progress("writing ONNX", 1.0)
         return OnnxDocument(model, self._source.name_with(".onnx"))
+
+
+def _name_as_trained(graph: ir.Graph) -> None:
+    """Give the weights the names that their tensors have, which are those that they were trained under."""
+    taken = {value.name for value in graph.inputs} | {value.name for node in graph for value in node.outputs}
+    for value in list(graph.initializers.values()):
+        label = value.const_value.name if value.const_value is not None else None
+        if label and label not in taken and label not in graph.initializers and not value.is_graph_output():
+            value.name = label
 
 
 def _describe(model: ir.Model, source: Source) -> None:

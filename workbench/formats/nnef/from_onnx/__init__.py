@@ -3,6 +3,7 @@
 from workbench.formats.nnef.from_onnx import (
     algebra,
     bitwise,
+    einsum,
     elementwise,
     movement,
     quantization,
@@ -20,6 +21,7 @@ __all__ = [
     "Tensor",
     "algebra",
     "bitwise",
+    "einsum",
     "elementwise",
     "movement",
     "quantization",

@@ -46,7 +46,7 @@ def gemm_13(node: HubNode, b: Builder) -> Tensor:
 # reductions
 
 
-def _axes(node: HubNode, x: Tensor) -> list[int] | None:
+def reduced_axes(node: HubNode, x: Tensor) -> list[int] | None:
     """The axes to reduce; ``None`` if the node is the identity."""
     given = node.constant(1) if node.input(1) is None else node.require_constant(1)
     noop = bool(node.attr_int("noop_with_empty_axes"))
@@ -55,7 +55,7 @@ def _axes(node: HubNode, x: Tensor) -> list[int] | None:
     return sorted({int(axis) % x.rank for axis in given.reshape(-1)})
 
 
-def _reduced(node: HubNode, b: Builder, name: str, x: Tensor, axes: list[int]) -> Tensor:
+def reduced(node: HubNode, b: Builder, name: str, x: Tensor, axes: list[int]) -> Tensor:
     result = b.op(name, x, axes=axes) if axes else x
     if not node.attr_int("keepdims") and axes:
         result = b.op("squeeze", result, axes=axes)
@@ -75,22 +75,22 @@ def reduce(node: HubNode, b: Builder) -> Tensor:
     """Sum, mean, maximum, minimum; of logical tensors any and all."""
     if node.dtype(node.value(0)) == "bool":
         flags = b.logical(b.tensor(node.value(0)))
-        axes = _axes(node, flags)
+        axes = reduced_axes(node, flags)
         name = "any_reduce" if node.operator == "ReduceMax" else "all_reduce"
-        return flags if axes is None else _reduced(node, b, name, flags, axes)
+        return flags if axes is None else reduced(node, b, name, flags, axes)
     x = operand(node, b, node.value(0))
-    axes = _axes(node, x)
+    axes = reduced_axes(node, x)
     if axes is None:
         node.ignore("keepdims")
         return x
-    return _reduced(node, b, _REDUCTIONS[node.operator], x, axes)
+    return reduced(node, b, _REDUCTIONS[node.operator], x, axes)
 
 
 @TABLE.lowers("ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp")
 def reduce_composed(node: HubNode, b: Builder) -> Tensor:
     """Sums of powers and of exponentials."""
     x = operand(node, b, node.value(0))
-    axes = _axes(node, x)
+    axes = reduced_axes(node, x)
     if axes is None:
         axes = []
     if node.operator == "ReduceLogSumExp":
@@ -99,7 +99,7 @@ def reduce_composed(node: HubNode, b: Builder) -> Tensor:
         result = b.op("add", b.op("log", total), top)
         return b.op("squeeze", result, axes=axes) if axes and not node.attr_int("keepdims") else result
     inner = {"ReduceL1": "abs", "ReduceL2": "sqr", "ReduceSumSquare": "sqr"}.get(node.operator)
-    total = _reduced(node, b, "sum_reduce", b.op(inner, x) if inner else x, axes)
+    total = reduced(node, b, "sum_reduce", b.op(inner, x) if inner else x, axes)
     outer = {"ReduceL2": "sqrt", "ReduceLogSum": "log"}.get(node.operator)
     return b.op(outer, total) if outer else total
 
@@ -108,7 +108,7 @@ def reduce_composed(node: HubNode, b: Builder) -> Tensor:
 def reduceprod_18(node: HubNode, b: Builder) -> Tensor:
     """The product, halving each axis until one slice is left."""
     x = operand(node, b, node.value(0))
-    axes = _axes(node, x) or []
+    axes = reduced_axes(node, x) or []
     for axis in axes:
         while x.shape[axis] > 1:
             extent, half = x.shape[axis], x.shape[axis] // 2

@@ -19,9 +19,13 @@ from workbench.formats.nnef.binding import Mismatch, bind, standard_operations
 from workbench.formats.nnef.from_onnx.precision import FLOATS, settle
 from workbench.formats.nnef.graph import NnefOperation, TensorRef, Value
 from workbench.formats.nnef.labels import Names
+from workbench.formats.nnef.levels import quantization_of, reshaped
+from workbench.formats.nnef.quantization import Quantization
 from workbench.formats.nnef.shapes import result_shapes
 from workbench.formats.nnef.syntax import ArrayOf, TensorOf, Type
 from workbench.hub import HubNode, dtype_name
+from workbench.hub.on_disk import OnDisk
+from workbench.hub.stored import Grid, Stored
 from workbench.lowering import Refused, Table
 
 Lowering = Callable[[HubNode, "Builder"], Any]
@@ -81,6 +85,8 @@ class Finished:
     operations: list[NnefOperation]
     layers: dict[str, tuple[str, ...]] = field(default_factory=dict)
     variables: dict[str, ir.TensorProtocol] = field(default_factory=dict)
+    quantization: dict[str, Quantization] = field(default_factory=dict)
+    levels: set[str] = field(default_factory=set)
 
 
 class Builder:
@@ -95,6 +101,9 @@ class Builder:
         self.inputs: list[tuple[ir.Value, Tensor]] = []
         self.values: dict[ir.Value, Tensor] = {}
         self.emitted: list[Emitted] = []
+        self.declared = standard_operations()
+        self.quantized: dict[Tensor, Quantization] = {}
+        self.within_planes: dict[Tensor, tuple[Tensor, int]] = {}
         self._views: dict[tuple[int, str], Tensor] = {}
         self._node: HubNode | None = None
 
@@ -104,6 +113,11 @@ class Builder:
         return int(2 ** FLOATS[self.scalar_dtype].bits)
 
     # -- what lowerings use -------------------------------------------------------------------------------------
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether quantised tensors are said by ``graph.quant`` and the operations that emulate quantisation."""
+        return self.declared is standard_operations()
 
     def tensor(self, value: ir.Value) -> Tensor:
         """The tensor that stands for a hub value."""
@@ -116,10 +130,14 @@ class Builder:
             kind = kind_of(dtype, f"the constant {value.name!r}")
             if dtype == "uint64" and (data.numpy() > np.iinfo(np.int64).max).any():
                 raise Refused(f"the constant {value.name!r} has values beyond those of int64")
-            data = _storable(data, self.scalar_dtype if kind == "scalar" else dtype)
-            found = Tensor(kind, tuple(int(d) for d in data.shape.numpy()), data, hint=value.name or "")
+            found = self._constant(data, kind, dtype, value.name or "")
             self.values[value] = found
         return found
+
+    def _constant(self, data: ir.TensorProtocol, kind: str, dtype: str, hint: str) -> Tensor:
+        """The tensor of a constant of the hub, of numpy's ``dtype`` there."""
+        data = storable(data, self.scalar_dtype if kind == "scalar" else dtype)
+        return Tensor(kind, tuple(int(d) for d in data.shape.numpy()), data, hint=hint)
 
     def const(self, array: Any, kind: str = "scalar") -> Tensor:
         """A constant; ``array`` is converted to the dtype that ``kind`` has here.
@@ -157,7 +175,7 @@ class Builder:
         **attributes: Any,
     ) -> Any:
         """Emit an operation; its result, the tuple of its results, or the list of ``count`` for an array."""
-        declaration = standard_operations()[name]
+        declaration = self.declared[name]
         wanted = [p.name for p in declaration.parameters if "tensor" in str(p.type)]
         given: dict[str, Any] = dict(zip(wanted, tensors, strict=False))
         given.update({key: self._plain(value) for key, value in attributes.items()})
@@ -173,7 +191,7 @@ class Builder:
                 for result in declaration.results
             }
             probe = NnefOperation(name, bound, results, resolved)
-            shapes = result_shapes(probe, {key: tensor.shape for key, tensor in known.items()})
+            shapes = self._shapes(probe, {key: tensor.shape for key, tensor in known.items()})
         except Mismatch as mismatch:
             raise Refused(f"the operation {name} does not take these arguments: {mismatch}") from mismatch
         made = {
@@ -188,6 +206,10 @@ class Builder:
         self.emitted.append(Emitted(name, arguments, made, resolved, layers))
         values = tuple(made.values())
         return values[0] if len(values) == 1 else values
+
+    def _shapes(self, operation: NnefOperation, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        """The shapes of an operation's results."""
+        return result_shapes(operation, shapes)
 
     def _plain(self, value: Any) -> Any:
         """Attributes as the finished operation holds them: no numpy numbers, lists for arrays."""
@@ -236,6 +258,10 @@ class Builder:
         """The tensor in another shape; constants are reshaped at once."""
         if tuple(shape) == x.shape:
             return x
+        if isinstance(x.data, OnDisk):
+            return Tensor(x.kind, tuple(shape), x.data.reshaped(tuple(shape)), hint=x.hint)
+        if shape and isinstance(x.data, Stored) and x.data.grid.scale.size == 1:
+            return self._held(x, reshaped(x.data.grid, tuple(shape)))
         if x.array is not None:
             return self._moved(x, x.array.reshape(tuple(shape)))
         missing = [axis for axis, extent in enumerate(shape) if extent == 1]
@@ -247,9 +273,16 @@ class Builder:
         """The tensor with its axes permuted; constants are permuted at once."""
         if list(axes) == list(range(x.rank)):
             return x
+        if isinstance(x.data, Stored):
+            return self._held(x, x.data.grid.transposed(tuple(axes)))
         if x.array is not None:
             return self._moved(x, x.array.transpose(tuple(axes)))
         return self.op("transpose", x, axes=list(axes))
+
+    def _held(self, x: Tensor, grid: Grid) -> Tensor:
+        data = Stored(grid)
+        data.name = x.data.name if x.data is not None else None
+        return Tensor(x.kind, grid.data.shape, data, hint=x.hint)
 
     def _moved(self, x: Tensor, array: NDArray[Any]) -> Tensor:
         name = x.data.name if x.data is not None else None
@@ -307,6 +340,10 @@ class Builder:
         kind = kind_of(dtype_name(value.dtype))
         return self.logical(x) if kind == "logical" else self._as(kind, x)
 
+    def as_output(self, tensor: Tensor, value: ir.Value) -> Tensor:
+        """The tensor as the output that the hub value is."""
+        return self.like(tensor, value)
+
     # -- what the engine uses -----------------------------------------------------------------------------------
 
     def begin(self, node: HubNode) -> None:
@@ -322,13 +359,17 @@ class Builder:
                 if value.uses() or value.is_graph_output():
                     raise Refused(f"the output {value.name!r} has no counterpart")
                 continue
-            tensor = settle(node, self, dtype_name(value.dtype), tensor)
+            tensor = self.settled(node, dtype_name(value.dtype), tensor)
             shape = tuple(int(dim) for dim in value.shape or ())  # type: ignore[arg-type]  # static, checked before
             if tensor.shape != shape:
                 raise Refused(f"{value.name!r} would have the shape {list(tensor.shape)}, not {list(shape)}")
             if not tensor.name:
                 tensor.hint = value.name or tensor.hint
             self.values[value] = tensor
+
+    def settled(self, node: HubNode, dtype: str, tensor: Tensor) -> Tensor:
+        """What the node made, as a value of the dtype that it has in the model; may refuse."""
+        return settle(node, self, dtype, tensor)
 
     def stand_in(self, node: HubNode) -> None:
         """Outputs of a refused node, so that those after it can be planned."""
@@ -351,7 +392,7 @@ class Builder:
         names, finished = Names(), Finished([])
         for _, tensor in self.inputs:
             tensor.name = names.identifier(tensor.hint)
-            finished.operations.append(_declaration("external", tensor, shape=list(tensor.shape)))
+            finished.operations.append(self._external(tensor))
         for tensor in outputs:
             tensor.name = tensor.name or names.identifier(tensor.hint)
         constants = [t for op in emitted for t in _tensors(op.arguments)] + list(outputs)
@@ -360,6 +401,10 @@ class Builder:
             assert tensor.data is not None
             label = names.label(tensor.data.name or tensor.hint or tensor.name)
             finished.variables[label] = tensor.data
+            entry = quantization_of(tensor.data) if self.quantizes else None
+            if entry is not None:
+                finished.quantization[tensor.name] = entry
+                finished.levels.add(label)
             finished.operations.append(_declaration("variable", tensor, shape=list(tensor.shape), label=label))
         for operation in emitted:
             for tensor in _tensors(operation.results):
@@ -369,7 +414,18 @@ class Builder:
             done = NnefOperation(operation.name, arguments, results, operation.dtype)
             finished.operations.append(done)
             finished.layers[done.outputs[0]] = operation.layers
+        for tensor, entry in self.quantized.items():
+            if tensor.name:
+                finished.quantization[tensor.name] = entry
         return finished
+
+    def extensions(self, operations: Sequence[NnefOperation]) -> tuple[tuple[str, ...], ...]:
+        """The extensions that the text has to name, each as its words."""
+        return ()
+
+    def _external(self, tensor: Tensor) -> NnefOperation:
+        """The declaration of an input."""
+        return _declaration("external", tensor, shape=list(tensor.shape))
 
     def _live(self, outputs: Sequence[Tensor]) -> list[Emitted]:
         needed = set(outputs)
@@ -397,7 +453,7 @@ def shortest(value: float) -> float:
     return float(str(np.float32(value))) if np.isfinite(value) else float(value)
 
 
-def _storable(data: ir.TensorProtocol, dtype: str) -> ir.TensorProtocol:
+def storable(data: ir.TensorProtocol, dtype: str) -> ir.TensorProtocol:
     """The constant in a dtype that a tensor file has, which holds it exactly."""
     if dtype.endswith(("int2", "int4")):
         dtype = dtype[:-1] + "8"

@@ -131,6 +131,11 @@ def div_14(node: HubNode, b: Builder) -> Tensor:
 @TABLE.lowers("Mod")
 def mod_13(node: HubNode, b: Builder) -> Tensor:
     """Remainder with the sign of the divisor, or (``fmod``) of the dividend."""
+    place, volume = b.within_planes.get(b.tensor(node.value(0)), (None, 0))
+    divisor = node.constant(1)
+    if place is not None and divisor is not None and divisor.size == 1 and divisor.item() == volume:
+        node.ignore("fmod")
+        return place
     x, y = b.aligned(operand(node, b, node.value(0)), operand(node, b, node.value(1)))
     integers = kind_of(node.dtype(node.outputs[0])) == "integer"
     if not node.attr_int("fmod") and integers:

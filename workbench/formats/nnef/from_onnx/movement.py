@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.formats.nnef.from_onnx.builder import TABLE, Builder, Tensor
+from workbench.formats.nnef.from_onnx.builder import TABLE, Builder, Tensor, kind_of
 from workbench.formats.nnef.from_onnx.elementwise import operand
 from workbench.hub import HubNode
 from workbench.lowering import Refused
@@ -242,6 +242,15 @@ def trilu_14(node: HubNode, b: Builder) -> Tensor:
     zero = b.const(0, x.kind)
     condition, x, zero = b.aligned(b.const(mask, "logical"), x, zero)
     return b.op("select", condition, x, zero)
+
+
+@TABLE.lowers("EyeLike")
+def eyelike_22(node: HubNode, b: Builder) -> Tensor:
+    """Ones on a diagonal; of the input only the shape counts."""
+    node.ignore("dtype")  # repeated in the output's dtype
+    rows, columns = node.shape(node.outputs[0])
+    eye = np.eye(rows, columns, node.attr_int("k"), np.int64)
+    return b.const(eye, kind_of(node.dtype(node.outputs[0])))
 
 
 @TABLE.lowers("OneHot")

@@ -71,7 +71,7 @@ FLOATS = {
     "float4e2m1": Floats(2, 0, 6.0, infinite=False, saturates=True),
 }
 
-_KEPT = frozenset(
+KEPT = frozenset(
     "Abs Cast CastLike Ceil Clip Concat DepthToSpace Dropout Expand Flatten Floor Gather GatherElements GatherND "
     "GlobalMaxPool Hardmax Identity Max MaxPool Min Neg OneHot Pad QuantizeLinear ReduceMax ReduceMin Relu Reshape "
     "ReverseSequence Round Sign Slice SpaceToDepth Split Squeeze Tile TopK Transpose Trilu Unsqueeze Where".split()
@@ -79,7 +79,7 @@ _KEPT = frozenset(
 """Operators whose results are values of their inputs, or small integers, or that round themselves."""
 
 
-_SUMS = frozenset(
+SUMS = frozenset(
     "AveragePool BatchNormalization Conv ConvTranspose CumSum Einsum GRU Gemm GlobalAveragePool GroupNormalization "
     "InstanceNormalization LRN LSTM LayerNormalization LogSoftmax LpNormalization LpPool MatMul Mean RMSNormalization "
     "RNN ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMean ReduceProd ReduceSum ReduceSumSquare Resize "
@@ -105,9 +105,9 @@ def settle(node: HubNode, b: Builder, dtype: str, result: Tensor) -> Tensor:
     Raises:
         Refused: a sum in a narrower type than those two.
     """
-    if dtype not in FLOATS or dtype == b.scalar_dtype or result.kind != "scalar" or node.operator in _KEPT:
+    if dtype not in FLOATS or dtype == b.scalar_dtype or result.kind != "scalar" or node.operator in KEPT:
         return result
-    if dtype not in ("float16", "float32") and node.operator in _SUMS:
+    if dtype not in ("float16", "float32") and node.operator in SUMS:
         raise Refused(
             f"it sums up in {dtype}, where the order of the roundings shows, and NNEF has no such scalar",
             "bring the model to float32 or float16 first",

@@ -19,11 +19,15 @@ Step = Callable[[Tensor, State], State]
 
 @dataclass
 class _Direction:
-    """The parameters of one direction: gates of the input ``[time, batch, gates · hidden]``, recurrence, biases."""
+    """The parameters of one direction: gates of the input ``[time, batch, gates · hidden]``, recurrence, biases.
+
+    ``peepholes`` are the weights by which an LSTM's gates see the cell, ``[1, 3 · hidden]``.
+    """
 
     x: Tensor
     recurrence: Tensor
     bias: Tensor | None
+    peepholes: Tensor | None = None
 
 
 def _part(b: Builder, x: Tensor, axis: int, begin: int, end: int) -> Tensor:
@@ -85,7 +89,9 @@ def _unrolled(
         own = None if bias is None else _one(b, bias, index)
         inputs = b.op("matmul", flat, _one(b, w, index), transposeB=True)
         inputs = b.reshape(inputs, (time, batch, gates * hidden))
-        step = make(_Direction(inputs, _one(b, r, index), own))
+        seen = None if node.input(7) is None else _one(b, b.tensor(node.value(7)), index)
+        peepholes = None if seen is None else b.reshape(seen, (1, *seen.shape))
+        step = make(_Direction(inputs, _one(b, r, index), own, peepholes))
         state = [
             b.const(np.zeros((batch, hidden))) if node.input(i) is None else _one(b, starts[i], index) for i in states
         ]
@@ -118,21 +124,28 @@ def _gate_bias(b: Builder, bias: Tensor | None, hidden: int, gates: int) -> Tens
 def lstm_22(node: HubNode, b: Builder) -> list[Tensor]:
     """Gates in the order input, output, forget, cell."""
     _check(node, b, ("sigmoid", "tanh", "tanh"))
-    if node.attr_int("input_forget") or node.input(7) is not None:
-        raise Refused("coupled gates and peepholes are not unrolled")
+    if node.attr_int("input_forget"):
+        raise Refused("coupled gates are not unrolled")
     hidden = node.attr_int("hidden_size")
 
     def make(direction: _Direction) -> Step:
         bias = _gate_bias(b, direction.bias, hidden, 4)
 
+        def gated(gate: Tensor, index: int, cell: Tensor) -> Tensor:
+            part = _part(b, gate, 1, index * hidden, (index + 1) * hidden)
+            if direction.peepholes is not None:
+                weight = _part(b, direction.peepholes, 1, index * hidden, (index + 1) * hidden)
+                part = b.op("add", part, b.op("mul", cell, weight))
+            return b.op("sigmoid", part)
+
         def step(gate: Tensor, state: State) -> State:
             h, c = state
             gate = b.op("add", gate, b.op("matmul", h, direction.recurrence, transposeB=True))
             gate = gate if bias is None else b.op("add", gate, bias)
-            i, o, f = (b.op("sigmoid", _part(b, gate, 1, k * hidden, (k + 1) * hidden)) for k in range(3))
+            i, f = gated(gate, 0, c), gated(gate, 2, c)
             candidate = b.op("tanh", _part(b, gate, 1, 3 * hidden, 4 * hidden))
             c = b.op("add", b.op("mul", f, c), b.op("mul", i, candidate))
-            return [b.op("mul", o, b.op("tanh", c)), c]
+            return [b.op("mul", gated(gate, 1, c), b.op("tanh", c)), c]
 
         return step
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from workbench.formats.nnef.from_onnx.builder import TABLE, Builder, Tensor
 from workbench.hub import HubNode
@@ -122,7 +126,12 @@ class _Pool:
 
     def emit(self, b: Builder, name: str, x: Tensor, padding: Pairs, border: str) -> Tensor:
         """The operation over ``x`` with the given padding of the spatial axes."""
-        return b.op(
+        made: Tensor = self.emit_all(b, name, x, padding, border)
+        return made
+
+    def emit_all(self, b: Builder, name: str, x: Tensor, padding: Pairs, border: str) -> Any:
+        """The same of an operation with several results."""
+        return b.ops(
             name,
             x,
             size=[1, 1, *self.size],
@@ -141,9 +150,36 @@ class _Pool:
 @TABLE.lowers("MaxPool")
 def maxpool_22(node: HubNode, b: Builder) -> list[Tensor | None]:
     """Maxima; the border takes no part."""
-    node.ignore("storage_order")  # of the indices, which are refused if they are used
     pool = _Pool(node, b)
-    return [pool.emit(b, "max_pool", pool.x, pool.extended, "ignore"), None]
+    columns = bool(node.attr_int("storage_order"))
+    if not _is_used(node, 1):
+        return [pool.emit(b, "max_pool", pool.x, pool.extended, "ignore"), None]
+    if any(pair != (0, 0) for pair in pool.extended):
+        raise Refused("indices of maxima are asked for, and NNEF does not say what they are where windows are padded")
+    if columns and pool.x.rank > 3:
+        raise Refused("indices of maxima are asked for in column-major order, which NNEF does not have")
+    if "max_pool_with_index" not in b.declared:
+        raise Refused("indices of maxima are asked for, which the dialect does not have")
+    if not _is_used(node, 0):
+        return [None, _of_all(b, pool, pool.emit(b, "argmax_pool", pool.x, pool.padding, "constant"))]
+    maxima, places = pool.emit_all(b, "max_pool_with_index", pool.x, pool.padding, "constant")
+    return [maxima, _of_all(b, pool, places)]
+
+
+def _is_used(node: HubNode, index: int) -> bool:
+    value = node.outputs[index] if len(node.outputs) > index else None
+    return value is not None and bool(value.name) and (bool(value.uses()) or value.is_graph_output())
+
+
+def _of_all(b: Builder, pool: _Pool, places: Tensor) -> Tensor:
+    """NNEF counts positions within the plane of a channel, ONNX within the whole tensor."""
+    planes, volume = math.prod(pool.x.shape[:2]), math.prod(pool.x.shape[2:])
+    if planes * volume > b.whole:
+        raise Refused(f"positions among {planes * volume:,} elements are not exact as scalars")
+    first = np.arange(planes).reshape(*pool.x.shape[:2], *[1] * (pool.x.rank - 2)) * volume
+    counted = b.integer(b.op("add", b.scalar(places), b.const(first)))
+    b.within_planes[counted] = places, volume
+    return counted
 
 
 @TABLE.lowers("AveragePool")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import onnx_ir as ir
 
 from workbench.formats.nnef.to_onnx.node import (
@@ -105,8 +108,9 @@ def batch_normalization(node: NnefNode, e: Emitter) -> ir.Value:
     x = node.tensor("input")
     parameters = [node.tensor(name) for name in ("scale", "offset", "mean", "variance")]
     epsilon = float(node.attr("epsilon"))
-    if rank_of(x) >= 2 and all(shape_of(value) == (1, shape_of(x)[1]) for value in parameters):
-        flat = [reshape(e, value, [shape_of(x)[1]]) for value in parameters]
+    channels = shape_of(x, 1, 2)
+    if rank_of(x) >= 2 and all(shape_of(value) == (1, *channels) for value in parameters):
+        flat = [reshape(e, value, channels) for value in parameters]
         return e.op("BatchNormalization", x, *flat, epsilon=epsilon)
     x, scale, offset, mean, variance = aligned(e, x, *parameters)
     deviation = e.op("Sqrt", e.op("Add", variance, scalar_const(node, e, epsilon)))
@@ -213,6 +217,10 @@ def min_max_linear_quantize(node: NnefNode, e: Emitter) -> ir.Value:
 def zero_point_linear_quantize(node: NnefNode, e: Emitter) -> ir.Value:
     """Rounded to a multiple of scale, as far as the bits reach around the zero point."""
     bits, signed, symmetric = _bits(node), node.attr("signed"), node.attr("symmetric")
+    if not (signed and symmetric) and bits in (8, 16):
+        rounded = _through_levels(node, e, f"{'' if signed else 'u'}int{bits}")
+        if rounded is not None:
+            return rounded
     top = float(2 ** (bits - 1) - 1 if signed else 2**bits - 1)
     bottom = 0.0 if not signed else -top if symmetric else -top - 1.0
     zero = e.op("CastLike", node.tensor("zero_point"), scalar_const(node, e, 0.0))
@@ -220,6 +228,18 @@ def zero_point_linear_quantize(node: NnefNode, e: Emitter) -> ir.Value:
     level = e.op("Add", e.op("Round", e.op("Div", x, scale)), z)
     level = e.op("Clip", level, scalar_const(node, e, bottom), scalar_const(node, e, top))
     return e.op("Mul", e.op("Sub", level, z), scale)
+
+
+def _through_levels(node: NnefNode, e: Emitter, dtype: str) -> ir.Value | None:
+    """As ONNX writes it, by way of integers, where scale and zero point are known numbers."""
+    point, scale = node.number("zero_point"), node.number("scale")
+    bounds = np.iinfo(dtype)
+    if node.scalar != "float32" or not isinstance(point, int) or not isinstance(scale, float):
+        return None
+    if not bounds.min <= point <= bounds.max or not 0.0 < scale < math.inf:
+        return None
+    step, zero = scalar_const(node, e, scale), e.const(np.asarray(point, dtype))
+    return e.op("DequantizeLinear", e.op("QuantizeLinear", node.tensor("x"), step, zero), step, zero)
 
 
 @TABLE.lowers("logarithmic_quantize")

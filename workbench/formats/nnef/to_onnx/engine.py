@@ -39,14 +39,18 @@ def lower_to_hub(
         ConversionError: with all refusals.
         ModelError: the graph contradicts itself.
     """
-    engine = _Engine(graph, tensors, quantization, scalar, subject)
+    engine = Engine(graph, tensors, quantization, scalar, subject)
     engine.run()
     if engine.refusals:
         raise ConversionError(engine.refusals, subject)
     return engine.emitter.finish([engine.values[name] for name in graph.outputs])
 
 
-class _Engine:
+class Engine:
+    """Lowers one graph; the tract dialect has an heir of its own."""
+
+    table = TABLE
+
     def __init__(
         self,
         graph: NnefGraph,
@@ -67,9 +71,7 @@ class _Engine:
     def run(self) -> None:
         externals = {op.outputs[0]: op for op in self.graph.operations if op.name == "external"}
         for name in self.graph.inputs:  # in the order of the interface, which need not be that of the body
-            operation = externals[name]
-            dims = [extent or None for extent in operation.arguments["shape"]]
-            self.values[name] = self.emitter.input(name, self._dtype(operation.dtype), dims)
+            self.values[name] = self._input(externals[name])
         computed = [op for op in self.graph.operations if op.name not in ("external", "variable")]
         self.emitter.reserve(name for op in computed for name in op.outputs)
         for operation in self.graph.operations:
@@ -81,12 +83,19 @@ class _Engine:
             for name in operation.outputs:
                 self._quantize(operation, name)
 
+    def _input(self, operation: NnefOperation) -> ir.Value:
+        dims = [extent or None for extent in operation.arguments["shape"]]
+        return self.emitter.input(operation.outputs[0], self._dtype(operation.dtype), dims)
+
+    def _node(self, operation: NnefOperation) -> NnefNode:
+        return NnefNode(operation, self.values, self.emitter, self.scalar)
+
     def _dtype(self, kind: str | None) -> str:
         return {"integer": INTEGER, "logical": "bool"}.get(kind or "scalar", self.scalar)
 
     def _lower(self, operation: NnefOperation) -> None:
         layer = operation.outputs[0]
-        lowering = TABLE.find(operation.name)
+        lowering = self.table.find(operation.name)
         if lowering is None:
             self._refuse(operation, f"{operation.name} is no standard operation", "declare its fragment with a body")
             return
@@ -94,8 +103,7 @@ class _Engine:
             return  # what it reads was refused; that is said already
         try:
             with self.emitter.layer([layer], hint=layer):
-                node = NnefNode(operation, self.values, self.emitter, self.scalar)
-                results = lowering(node, self.emitter)
+                results = lowering(self._node(operation), self.emitter)
                 self._bind(operation, results if len(operation.results) > 1 else [_single(results)])
         except Refused as refused:
             self._refuse(operation, refused.cause, refused.way_out)
@@ -121,6 +129,8 @@ class _Engine:
         entry = self.quantization.get(name)
         if entry is None or name not in self.values or operation.name in DECLARATIONS[:2]:
             return
+        if operation.name == entry.operation and all(operation.arguments[k] == v for k, v in entry.arguments.items()):
+            return  # it is of these values already
         lowering = TABLE.find(entry.operation)
         assert lowering is not None, entry.operation
         exact = self.values[name]

@@ -76,11 +76,12 @@ def _is_small(value: ir.Value) -> bool:
     return value.shape is not None and all(isinstance(dim, int) and dim == 1 for dim in value.shape)
 
 
-def shape_of(value: ir.Value) -> tuple[int, ...]:
-    """The static shape; refused if a dimension is not known."""
-    if value.shape is None or not all(isinstance(dim, int) for dim in value.shape):
+def shape_of(value: ir.Value, begin: int = 0, end: int | None = None) -> tuple[int, ...]:
+    """The static shape, or that of some axes; refused if a dimension of them is not known."""
+    dims = None if value.shape is None else tuple(value.shape)[begin:end]
+    if dims is None or not all(isinstance(dim, int) for dim in dims):
         raise Refused(f"the shape of {value.name!r} is not fixed", "give the external a shape without 0")
-    return tuple(int(dim) for dim in value.shape)  # type: ignore[arg-type]  # checked above
+    return tuple(int(dim) for dim in dims)  # type: ignore[arg-type]  # checked above
 
 
 def filled(e: Emitter, shape: Sequence[int], value: float, dtype: str) -> ir.Value:

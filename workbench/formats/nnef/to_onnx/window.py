@@ -22,7 +22,7 @@ def _onnx_pads(padding: Sequence[tuple[int, int]]) -> list[int]:
     return [before for before, _ in padding] + [after for _, after in padding]
 
 
-def _bias(node: NnefNode, e: Emitter, channels: int) -> ir.Value | None:
+def bias_of(node: NnefNode, e: Emitter, channels: int) -> ir.Value | None:
     """The bias as ONNX wants it, ``[channels]``; ``None`` if it is zero."""
     number = node.number("bias")
     if number is not None:
@@ -49,9 +49,9 @@ def convolution(
     rank = rank_of(x) - 2
     stride = (node.attr("stride") if window else []) or [1] * rank
     dilation = (node.attr("dilation") if window else []) or [1] * rank
-    kernel = list(shape_of(filter)[2:])
+    kernel = list(shape_of(filter, 2))
     padding = node.attr("padding") if window else [(0, 0)] * rank
-    padding = list(padding or same_padding(shape_of(x)[2:], kernel, stride, dilation))
+    padding = list(padding or same_padding(shape_of(x, 2), kernel, stride, dilation))
     x, padding = _outside(e, x, padding, node.attr("border"))
     return e.op(
         "Conv",
@@ -62,7 +62,7 @@ def convolution(
         strides=stride,
         dilations=dilation,
         pads=_onnx_pads(padding),
-        group=groups or int(shape_of(x)[1]),
+        group=groups or int(shape_of(x, 1, 2)[0]),
     )
 
 
@@ -70,7 +70,8 @@ def convolution(
 def conv(node: NnefNode, e: Emitter) -> ir.Value:
     """Cross-correlation; ``groups = 0`` means one group for each channel."""
     filter = node.tensor("filter")
-    return convolution(node, e, node.tensor("input"), filter, _bias(node, e, shape_of(filter)[0]), node.attr("groups"))
+    bias = bias_of(node, e, shape_of(filter)[0])
+    return convolution(node, e, node.tensor("input"), filter, bias, node.attr("groups"))
 
 
 @TABLE.lowers("separable_conv")
@@ -78,7 +79,8 @@ def separable_conv(node: NnefNode, e: Emitter) -> ir.Value:
     """``conv`` of each channel with the plane filter, then with the point filter."""
     plane, point = node.tensor("plane_filter"), node.tensor("point_filter")
     filtered = convolution(node, e, node.tensor("input"), plane, None, 0)
-    return convolution(node, e, filtered, point, _bias(node, e, shape_of(point)[0]), node.attr("groups"), window=False)
+    bias = bias_of(node, e, shape_of(point)[0])
+    return convolution(node, e, filtered, point, bias, node.attr("groups"), window=False)
 
 
 def transposed_convolution(
@@ -99,13 +101,14 @@ def transposed_convolution(
     dilation = list((node.attr("dilation") if window else [])[crop:] or [1] * rank)
     padding = list(node.attr("padding")[crop:]) if window else [(0, 0)] * rank
     wanted = list(node.attr("output_shape")[2:]) if window else []
-    kernel = shape_of(filter)[2:]
-    full = [(i - 1) * s + (k - 1) * d + 1 for i, s, k, d in zip(shape_of(x)[2:], stride, kernel, dilation, strict=True)]
+    kernel = shape_of(filter, 2)
     if not padding:
-        wanted = wanted or [extent * step for extent, step in zip(shape_of(x)[2:], stride, strict=True)]
+        wanted = wanted or [extent * step for extent, step in zip(shape_of(x, 2), stride, strict=True)]
         padding = same_padding(wanted, kernel, stride, dilation)
-    extents = [extent - before - after for extent, (before, after) in zip(full, padding, strict=True)]
-    extra = [w - extent for w, extent in zip(wanted or extents, extents, strict=True)]
+    extra = [0] * rank
+    if wanted:
+        full = [(i - 1) * s + (k - 1) * d for i, s, k, d in zip(shape_of(x, 2), stride, kernel, dilation, strict=True)]
+        extra = [w - (i + 1 - sum(pair)) for w, i, pair in zip(wanted, full, padding, strict=True)]
     if any(amount < 0 for amount in extra) or any(min(pair) < 0 for pair in padding):
         raise Refused("the padding of a transposed window is negative")
     return e.op(
@@ -131,8 +134,8 @@ def _transposed_groups(node: NnefNode, channels: int) -> int:
 def deconv(node: NnefNode, e: Emitter) -> ir.Value:
     """The transpose of ``conv``; the filter is [input channels, output channels / groups, …]."""
     x, filter = node.tensor("input"), node.tensor("filter")
-    groups = _transposed_groups(node, shape_of(x)[1])
-    bias = _bias(node, e, shape_of(filter)[1] * groups)
+    groups = _transposed_groups(node, shape_of(x, 1, 2)[0])
+    bias = bias_of(node, e, shape_of(filter)[1] * groups)
     return transposed_convolution(node, e, x, filter, bias, groups)
 
 
@@ -142,7 +145,7 @@ def separable_deconv(node: NnefNode, e: Emitter) -> ir.Value:
     plane, point = node.tensor("plane_filter"), node.tensor("point_filter")
     spread = transposed_convolution(node, e, node.tensor("input"), point, None, node.attr("groups") or 1, window=False)
     channels = shape_of(spread)[1]
-    return transposed_convolution(node, e, spread, plane, _bias(node, e, channels), channels)
+    return transposed_convolution(node, e, spread, plane, bias_of(node, e, channels), channels)
 
 
 @TABLE.lowers("debox", "avg_unpool")
@@ -154,7 +157,7 @@ def debox(node: NnefNode, e: Emitter) -> ir.Value:
     normalize = node.name == "avg_unpool" or node.attr("normalize")
     if normalize and node.attr("border") != "constant":
         raise Refused(f"normalised with border {node.attr('border')!r}")
-    channels = shape_of(x)[1]
+    channels = shape_of(x, 1, 2)[0]
     weight = 1.0 / math.prod(size) if normalize else 1.0
     filter = filled(e, (channels, 1, *size[2:]), weight, node.scalar)
     return transposed_convolution(node, e, x, filter, None, channels, crop=2)
@@ -185,14 +188,15 @@ class _Window:
 
 def _window(node: NnefNode, e: Emitter, x: ir.Value) -> _Window:
     """Bring the axes that the window spans to the end; an empty padding is made explicit."""
-    shape, size = shape_of(x), node.attr("size")
-    stride = list(node.attr("stride") or [1] * len(shape))
-    dilation = list(node.attr("dilation") or [1] * len(shape))
-    padding = list(node.attr("padding") or same_padding(shape, size, stride, dilation))
+    rank, size = rank_of(x), node.attr("size")
+    stride = list(node.attr("stride") or [1] * rank)
+    dilation = list(node.attr("dilation") or [1] * rank)
+    padding = list(node.attr("padding") or same_padding(shape_of(x), size, stride, dilation))
     spans = [(k, s, pair) != (1, 1, (0, 0)) for k, s, pair in zip(size, stride, padding, strict=True)]
-    if 3 <= len(shape) <= 5 and not any(spans[:2]):
+    if 3 <= rank <= 5 and not any(spans[:2]):
         return _Window(x, list(size[2:]), padding[2:], stride[2:], dilation[2:])
-    inner = [axis for axis, active in enumerate(spans) if active] or [len(shape) - 1]
+    shape = shape_of(x)
+    inner = [axis for axis, active in enumerate(spans) if active] or [rank - 1]
     if len(inner) > 3:
         raise Refused(f"a window over {len(inner)} axes, ONNX has at most 3")
     outer = [axis for axis in range(len(shape)) if axis not in inner]
@@ -291,7 +295,7 @@ def _plain_window(node: NnefNode, e: Emitter, x: ir.Value) -> _Window:
 
 
 def _volume(x: ir.Value) -> int:
-    return math.prod(shape_of(x)[2:])
+    return math.prod(shape_of(x, 2))
 
 
 def _flat(e: Emitter, x: ir.Value) -> ir.Value:
@@ -381,21 +385,36 @@ def nearest_upsample(node: NnefNode, e: Emitter) -> ir.Value:
 
 @TABLE.lowers("multilinear_upsample")
 def multilinear_upsample(node: NnefNode, e: Emitter) -> ir.Value:
-    """Linear interpolation, centres (``symmetric``) or corners (``aligned``) kept in place."""
+    """Linear interpolation: centres (``symmetric``), corners (``aligned``) or first elements (``asymmetric``) in place.
+
+    Beyond a border that is ``constant`` there are zeros.
+    """
     x, factor, method, border = node.tensor("input"), node.attr("factor"), node.attr("method"), node.attr("border")
     if method == "aligned":
         return _linear(e, x, factor, "align_corners")
-    if method != "symmetric":
-        raise Refused(f"method {method!r}: the reference implementations place its samples differently")
-    if border == "replicate":
-        return _linear(e, x, factor, "half_pixel")
-    if border != "constant":
+    if border not in ("replicate", "constant"):
         raise Refused(f"the border {border!r} is not one of replicate, constant")
-    one_more = padded(e, x, [(0, 0), (0, 0), *[(1, 1)] * len(factor)], "constant")
-    wide = _linear(e, one_more, factor, "half_pixel")
+    if method == "symmetric" and border == "replicate":
+        return _linear(e, x, factor, "half_pixel")
+    if method == "symmetric":
+        return _beside_zeros(e, x, factor, "half_pixel", 1)
+    if method != "asymmetric":
+        raise Refused(f"the method {method!r} is not one of symmetric, asymmetric, aligned")
+    if border == "replicate" or max(factor) > 2:
+        raise Refused(
+            "where asymmetric samples lie is not agreed on, but for factors up to 2 and the border 'constant': "
+            "the reference interpreter moves them by a part of a sample"
+        )
+    return _beside_zeros(e, x, factor, "asymmetric", 0)
+
+
+def _beside_zeros(e: Emitter, x: ir.Value, factor: list[int], coordinates: str, before: int) -> ir.Value:
+    """Interpolated with one zero behind the last element, and as many before the first."""
+    wide = _linear(e, padded(e, x, [(0, 0), (0, 0), *[(before, 1)] * len(factor)], "constant"), factor, coordinates)
     axes = list(range(2, 2 + len(factor)))
-    ends = [f * (1 + shape_of(x)[axis]) for f, axis in zip(factor, axes, strict=True)]
-    return e.op("Slice", wide, e.const(factor), e.const(ends), e.const(axes))
+    starts = [f * before for f in factor]
+    ends = [f * (before + shape_of(x)[axis]) for f, axis in zip(factor, axes, strict=True)]
+    return e.op("Slice", wide, e.const(starts), e.const(ends), e.const(axes))
 
 
 def _linear(e: Emitter, x: ir.Value, factor: list[int], coordinates: str) -> ir.Value:
