@@ -60,6 +60,16 @@ def test_an_open_shape_is_refused_with_the_option_of_the_command_line(
     assert "--shape NAME=" in message
 
 
+@pytest.mark.parametrize(("shape", "described"), [("1..4:2,1,8,8", ((1, 4), ())), ("1,1,8,8|3,1,8,8", (None, (1, 3)))])
+def test_several_shapes_are_written(shape: str, described: tuple[object, object], tmp_path: Path) -> None:
+    destination = tmp_path / "digits.mlpackage"
+    assert main(["convert", DIGITS, str(destination), "--shape", f"image={shape}"]) == 0
+    (feature,) = wb.load(destination).document.interface.inputs  # type: ignore[attr-defined]
+    assert (next(iter(feature.sizes), None), tuple(sizes[0] for sizes in feature.shapes)) == described
+    images, _ = wb.samples.digit_images()
+    assert next(iter(wb.load(destination).run({"image": images[:3]}).values())).shape[0] == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -68,6 +78,9 @@ def test_an_open_shape_is_refused_with_the_option_of_the_command_line(
         (["convert", DIGITS, "x.mlpackage", "--to", "tflite"], "unknown format"),
         (["convert", DIGITS, "x.mlpackage", "--shape", "image"], "--shape takes"),
         (["convert", DIGITS, "x.mlpackage", "--shape", "image=1,a"], "--shape takes"),
+        (["convert", DIGITS, "x.mlpackage", "--shape", "image=4..1,1,8,8"], "a range begins at 1 or above"),
+        (["convert", DIGITS, "x.mlpackage", "--shape", "image=1..,1,8,8"], "Range(1, 8) is 1..8"),
+        (["convert", DIGITS, "x.nnef", "--shape", "image=1..4,1,8,8"], "one shape for each input"),
         (["convert", DIGITS, "x.mlpackage", "--shape", "picture=1,1,8,8"], "no input 'picture'"),
         (["convert", DIGITS, "x.mlpackage", *SHAPE, "--precision", "fp64"], "fp64"),
         (["convert", DIGITS, "x.onnx", "--precision", "fp16"], "unknown option 'precision'"),
@@ -164,3 +177,67 @@ def test_options_with_structure_are_json_and_words_are_shown(
     assert "classLabel: str" in capsys.readouterr().out
     assert main([*arguments[:5], "--option", "labels=[1,", "--overwrite"]) == 2
     assert "is no JSON" in capsys.readouterr().err
+
+
+def _faulty(folder: Path) -> str:
+    """The digits network with one weight too large."""
+    import onnx
+    from onnx import numpy_helper
+
+    proto = onnx.load(DIGITS)
+    weights = next(tensor for tensor in proto.graph.initializer if tensor.name == "dense1.weight")
+    weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * np.float32(1.1), weights.name))
+    onnx.save(proto, folder / "faulty.onnx")
+    return str(folder / "faulty.onnx")
+
+
+def test_compare_writes_everything_that_it_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    faulty = _faulty(tmp_path)
+    report, repro, explorer = tmp_path / "r.json", tmp_path / "repro", tmp_path / "explorer"
+    written = ["--save", str(report), "--repro", str(repro), "--model-explorer", str(explorer)]
+    assert main(["compare", DIGITS, faulty, *written]) == 1
+    output = capsys.readouterr().out
+    assert all(f"written: {path}" in output for path in (report, repro, explorer))
+    assert wb.load_report(report).count("failing") > 0
+    assert "dense1" in (repro / "REPORT.md").read_text(encoding="utf-8")
+    assert (explorer / "mapping.json").is_file()
+    script = subprocess.run([sys.executable, str(repro / "show_difference.py")], capture_output=True, check=False)
+    assert script.returncode == 0
+    assert main(["compare", DIGITS, faulty, "--repro", str(repro)]) == 2, "nothing is replaced"
+    assert main(["compare", DIGITS, DIGITS, "--repro", str(tmp_path / "none")]) == 0
+    assert "nothing to reproduce" in capsys.readouterr().out
+    assert not (tmp_path / "none").exists()
+    assert main(["compare", DIGITS, DIGITS, "--repro", str(tmp_path / "conv"), "--layer", "conv1"]) == 0
+    assert (tmp_path / "conv").is_dir()
+
+
+def test_compare_takes_pictures_arrays_and_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    images, _ = wb.samples.digit_images()
+    np.save(tmp_path / "one.npy", images[:1])
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(3):
+        Image.fromarray(images[index, 0].astype(np.uint8)).resize((16, 16)).save(folder / f"{index}.png")
+    assert main(["compare", DIGITS, DIGITS, "--feeds", str(tmp_path / "one.npy")]) == 0
+    assert main(["compare", DIGITS, DIGITS, "--feeds", str(folder)]) == 2
+    assert "16 pixels high" in capsys.readouterr().err
+    assert main(["compare", DIGITS, DIGITS, "--feeds", str(folder), "--resize", "8,8"]) == 0
+    assert main(["compare", DIGITS, DIGITS, "--feeds", str(folder), "--resize", "8"]) == 2
+    assert main(["compare", DIGITS, DIGITS, "--resize", "8,8"]) == 2
+    assert main(["compare", DIGITS, DIGITS, "--layer", "conv1"]) == 2
+
+
+def test_a_recording_is_compared_in_place_of_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recording = tmp_path / "digits.recording"
+    assert main(["record", DIGITS, str(recording), "--seed", "3"]) == 0
+    assert f"written: {recording}" in capsys.readouterr().out
+    assert main(["record", DIGITS, str(recording)]) == 2
+    assert main(["record", DIGITS, str(recording), "--overwrite", "--layer", "dense1"]) == 0
+    assert main(["compare", str(recording), DIGITS]) == 0
+    assert main(["compare", DIGITS, str(recording)]) == 0
+    assert main(["compare", str(recording), _faulty(tmp_path)]) == 1
+    assert "dense1" in capsys.readouterr().out
+    assert main(["inspect", str(recording)]) == 0
+    assert main(["convert", str(recording), str(tmp_path / "x.nnef")]) == 3

@@ -1,4 +1,4 @@
-"""The command line: ``workbench convert | compare | inspect | plan | run | coverage | lab``.
+"""The command line: ``workbench convert | compare | record | inspect | plan | run | coverage | lab``.
 
 Exit codes: 0 done and verified; 1 converted, but the comparison fails its tolerance; 2 bad usage, an unreadable input,
 or a failure while running or writing; 3 refused, the model cannot be expressed in the target format.
@@ -13,7 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench import limits
 from workbench._version import __version__
+from workbench.cli_compare import add_commands as add_compare
+from workbench.cli_compare import verdict
 from workbench.errors import ConversionError, OptionError, WorkbenchError
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         command: Callable[[argparse.Namespace], int] = chosen.command
+        limits.change(**limits.parse(",".join(chosen.limit)))
         return command(chosen)
     except ConversionError as error:
         print(f"refused: {error}", file=sys.stderr)
@@ -49,6 +53,12 @@ def _translate(message: str) -> None:
     """Messages name the keyword of the Python call; say what it is here."""
     if "shapes={" in message:
         print("On the command line, shapes={'NAME': (1, 3)} is --shape NAME=1,3.", file=sys.stderr)
+    if "Range(" in message:
+        print("On the command line, Range(1, 8) is 1..8.", file=sys.stderr)
+    if "wb.Images(…, size=" in message:
+        print("On the command line, wb.Images(…, size=(224, 224)) is --resize 224,224.", file=sys.stderr)
+    if "workbench.limits.change(" in message:
+        print("On the command line, that is workbench --limit NAME=NUMBER COMMAND …", file=sys.stderr)
     if "overwrite=True" in message:
         print("On the command line, overwrite=True is --overwrite.", file=sys.stderr)
 
@@ -60,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done and verified, 1 the comparison fails, 2 bad usage or input, 3 refused.",
     )
     parser.add_argument("--version", action="version", version=f"workbench {__version__}")
+    parser.add_argument(
+        "--limit", metavar="NAME=NUMBER", action="append", default=[], help="change a limit on what models may ask for"
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     convert = commands.add_parser("convert", help="convert a model, and verify the result layer by layer")
@@ -71,14 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_target(convert, required=False)
     convert.set_defaults(command=_convert)
 
-    compare = commands.add_parser("compare", help="compare two models layer by layer")
-    compare.add_argument("reference", metavar="A")
-    compare.add_argument("target", metavar="B")
-    compare.add_argument("--feeds", metavar="FILE.npz", help="inputs by name; without it, seeded random ones")
-    compare.add_argument("--isolated", action="store_true", help="show the error that each layer makes by itself")
-    compare.add_argument("--html", metavar="FILE", help="write the report as a page")
-    compare.add_argument("--json", metavar="FILE", help="write the report as JSON")
-    compare.set_defaults(command=_compare)
+    add_compare(commands)
 
     inspect = commands.add_parser("inspect", help="show inputs, outputs and layers")
     inspect.add_argument("source", metavar="SRC")
@@ -128,7 +134,8 @@ def _add_target(parser: argparse.ArgumentParser, *, required: bool) -> None:
         metavar="NAME=1,3,224,224",
         action="append",
         default=[],
-        help="fixes a dynamic input; may be repeated",
+        help="fixes a dynamic input, or gives it ranges, NAME=1..8,3,224,224, or several shapes, "
+        '"NAME=1,3,224,224|1,3,256,256" (Core ML); may be repeated',
     )
     parser.add_argument(
         "--option",
@@ -167,15 +174,16 @@ def _value(name: str, text: str) -> Any:
         raise OptionError(f"--option {name}: {text!r} is no JSON ({error}).") from error
 
 
-def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+def _shape(text: str) -> tuple[str, Any]:
+    from workbench.hub.ranges import parse_shape
+
     name, equals, sizes = text.rpartition("=")  # names may hold an equals sign, sizes cannot
-    try:
-        shape = tuple(int(size) for size in sizes.split(",") if size.strip())
-    except ValueError:
-        equals = ""
     if not equals:
         raise OptionError(f"--shape takes NAME=1,3,224,224, not {text!r}.")
-    return name, shape
+    try:
+        return name, parse_shape(sizes)
+    except OptionError as error:
+        raise OptionError(f"--shape takes NAME=1,3,224,224, not {text!r}: {error}") from error
 
 
 def _convert(chosen: argparse.Namespace) -> int:
@@ -189,26 +197,7 @@ def _convert(chosen: argparse.Namespace) -> int:
     print(f"written: {path}")
     if chosen.no_verify:
         return DONE
-    return _verdict(session.compare())
-
-
-def _compare(chosen: argparse.Namespace) -> int:
-    from workbench.compare import compare
-    from workbench.model import load
-
-    mode = "isolated" if chosen.isolated else "both"
-    report = compare(load(chosen.reference), load(chosen.target), feeds=chosen.feeds, mode=mode)
-    if chosen.html:
-        print(f"written: {report.to_html(chosen.html)}")
-    if chosen.json:
-        Path(chosen.json).write_text(report.to_json(), encoding="utf-8")
-        print(f"written: {chosen.json}")
-    return _verdict(report)
-
-
-def _verdict(report: Any) -> int:
-    print(report)
-    return DONE if report.ok else DIFFERS
+    return verdict(session.compare())
 
 
 def _inspect(chosen: argparse.Namespace) -> int:
@@ -243,7 +232,7 @@ def _plan(chosen: argparse.Namespace) -> int:
 def _run(chosen: argparse.Namespace) -> int:
     import numpy as np
 
-    from workbench.compare.feeds import load_feeds
+    from workbench.compare.given import load_feeds
 
     model = _load(chosen)
     outputs = model.run(load_feeds(Path(chosen.feeds)))

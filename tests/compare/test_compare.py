@@ -12,7 +12,7 @@ import onnx_ir as ir
 import pytest
 
 from tests.compare.support import build, chain, converted, same_names, source
-from workbench.compare import Tolerance, compare, engine
+from workbench.compare import Tolerance, compare, group
 from workbench.errors import Cancelled, ExecutionError, OptionError
 from workbench.hub import Emitter
 from workbench.model import Model
@@ -57,7 +57,7 @@ def test_isolated_errors_do_not_depend_on_segments(monkeypatch: pytest.MonkeyPat
     models = pair(5, factor=1.3)
     expected = [(row.accumulated, row.isolated) for row in compare(*models).rows]
     for nodes in (1, 3):
-        monkeypatch.setattr(engine, "SEGMENT_NODES", nodes)
+        monkeypatch.setattr(group, "SEGMENT_NODES", nodes)
         assert [(row.accumulated, row.isolated) for row in compare(*models).rows] == expected
 
 

@@ -85,8 +85,9 @@ def test_npz_files(tmp_path: Path) -> None:
     assert compare(model, model, feeds=tmp_path / "good.npz").rows[0].shape == (3, 4)
     assert compare(model, model, feeds=str(tmp_path / "good.npz")).feeds == "given"
     np.savez(tmp_path / "pickled.npz", x=np.asarray([{}], object))
-    np.save(tmp_path / "single.npy", np.ones(3))
+    np.save(tmp_path / "single.npz", np.ones(3))
+    (tmp_path / "single.npz.npy").rename(tmp_path / "single.npz")
     (tmp_path / "text.npz").write_text("no archive")
-    for name in ("pickled.npz", "single.npy", "text.npz", "missing.npz"):
+    for name in ("pickled.npz", "single.npz", "text.npz", "missing.npz"):
         with pytest.raises(ExecutionError, match=name):
             compare(model, model, feeds=tmp_path / name)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.compare.support import build, source
@@ -154,6 +154,7 @@ def test_models_that_have_nothing_in_common_match_nowhere() -> None:
 # prints
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # it measures how busy the machine is
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.randoms(use_true_random=False), st.integers(0, 99))
 def test_a_permuted_tensor_is_recognised_and_put_back(dims: list[int], random: Any, seed: int) -> None:
     array = np.random.default_rng(seed).normal(size=dims)

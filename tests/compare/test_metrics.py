@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from workbench.compare import Metrics, measure
-from workbench.compare.metrics import BLOCK, Accumulator
+from workbench.compare.metrics import Accumulator
+from workbench.compare.sums import BLOCK, Base, same_bits, squared_distance
 
 RANDOM = np.random.default_rng(3)
 
@@ -196,3 +197,89 @@ def test_metrics_compare_by_value() -> None:
     x = RANDOM.standard_normal(9).astype(np.float32)
     assert measure(x, x + 1) == measure(x, x + 1)
     assert isinstance(measure(x, x), Metrics)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "steps"), [(np.float16, 3), (np.float32, 1), (np.float32, 250), (np.float64, 7)], ids=str
+)
+def test_units_in_the_last_place_are_those_of_the_tensors_own_dtype(dtype: type, steps: int) -> None:
+    x = RANDOM.uniform(1, 1.9, 500).astype(dtype)
+    y = x.copy()
+    y[77] += steps * np.spacing(y[77])
+    assert measure(x, y).max_ulp == pytest.approx(steps)
+    assert measure(x, x).max_ulp == 0
+
+
+def test_units_in_the_last_place_are_those_of_the_coarser_dtype() -> None:
+    x = RANDOM.uniform(1, 1.9, 500).astype(np.float32)
+    found = measure(x, x.astype(np.float16))
+    assert 0 < found.max_ulp <= 0.51
+    assert measure(np.asarray([1, 2, 3]), np.asarray([1, 2, 4])).max_ulp == 0
+
+
+def test_units_near_zero_are_those_of_the_floor_that_relative_errors_have() -> None:
+    """A value of 1e-30 among values of one, off by 1e-9: 6e29 units of its own, and less than one of the floor's."""
+    x = np.ones(1000, np.float32)
+    x[5] = 1e-30
+    y = x.copy()
+    y[5] += np.float32(1e-11)
+    assert measure(x, y).max_ulp < 1
+
+
+def test_the_margin_says_whether_a_class_was_decided_by_less_than_the_error() -> None:
+    x = np.tile(np.arange(10, dtype=np.float32), (3, 1))
+    x[1, 8] = 8.75
+    found = measure(x, x + np.float32(0.01), classes=True)
+    assert found.margin == pytest.approx(0.25)
+    assert found.max_abs < found.margin / 2
+    assert measure(x, x).margin is None  # nobody said that it is a classifier's
+
+
+def test_what_is_known_of_the_reference_changes_no_figure() -> None:
+    """The engine computes the reference's sums once for both runs, and leaves out what is equal bit by bit."""
+    for scale in (1.0, 1e20, 1e-20):
+        x = (RANDOM.standard_normal(BLOCK + 9) * scale).astype(np.float32)
+        for y in (x, (x * np.float32(1.001)).astype(np.float32), -x, np.zeros_like(x)):
+            helped = Accumulator()
+            helped.update(x, y, 0, Base(x), same_bits(x, y))
+            assert helped.finish() == measure(x, y)
+    x[3] = np.nan
+    helped = Accumulator()
+    helped.update(x, x.copy(), 0, Base(x), True)
+    assert helped.finish() == measure(x, x.copy())
+    assert helped.finish().nan == (1, 1)
+
+
+def test_a_sum_of_squares_that_cancels_is_added_up_itself() -> None:
+    """Σy² follows from Σx² and the difference, unless y is so much smaller that no digit of it would be left."""
+    x = RANDOM.standard_normal(5000).astype(np.float32)
+    y = x * np.float32(1e-5)
+    assert measure(x, y).cosine == pytest.approx(1, abs=1e-6)
+    z = (RANDOM.standard_normal(5000) * 1e-5).astype(np.float32)
+    assert abs(measure(x, z).cosine) == pytest.approx(abs(naive(x, z)["cosine"]), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "same"),
+    [
+        (np.ones(3, np.float32), np.ones(3, np.float32), True),
+        (np.ones(3, np.float16), np.ones(3, np.float16), True),
+        (np.zeros(3, np.float32), -np.zeros(3, np.float32), False),
+        (np.full(4, np.nan), np.full(4, np.nan), True),
+        (np.ones(3, np.float32), np.ones(3, np.int32), False),
+        (np.ones((2, 3)), np.ones((3, 2)), False),
+        (np.ones((), np.float32), np.ones((), np.float32), True),
+        (np.asarray(["a"], object), np.asarray(["a"], object), False),
+        ([1], [1], False),
+    ],
+)
+def test_the_same_bits(x: Any, y: Any, same: bool) -> None:
+    """What may be taken for the same is; what is not known to be is not."""
+    assert same_bits(x, y) is same
+
+
+def test_squared_distances_leave_out_what_is_not_finite() -> None:
+    x = np.asarray([1, 2, np.nan, np.inf], np.float32)
+    assert squared_distance(x, np.asarray([1, 4, 1, 1], np.float32)) == 4
+    tiny = np.full(10, 1e-25, np.float32)
+    assert squared_distance(tiny, 2 * tiny) == pytest.approx(1e-49, rel=1e-3)

@@ -10,7 +10,7 @@ from onnx import parser
 from tests.runtime import serialized
 from workbench.formats.onnx import FORMAT
 from workbench.hub import layers_of
-from workbench.precision import round_to_half, with_half_precision
+from workbench.precision import half_name, round_to_half, with_half_precision, with_rounded
 
 
 def hub_of(text: str) -> ir.Model:
@@ -50,3 +50,26 @@ def test_kept_layers_stay_exact_and_names_stay() -> None:
     assert [value.name for value in mixed.graph.outputs] == ["y"]
     assert {name for node in mixed.graph for name in layers_of(node)} == {"a", "y"}
     assert len(hub.graph) == 2  # the original is as it was
+
+
+def test_only_the_named_tensors_and_what_their_nodes_read_is_rounded() -> None:
+    hub = hub_of("g (float[2] x) => (float[2] y) <float third = {0.3333333}> { a = Mul(x, third)  y = Mul(a, third) }")
+    x = np.array([0.1, 1.7], np.float32)
+    third, half = np.float32(0.3333333), round_to_half(np.array(0.3333333, np.float32))
+    partly = with_rounded(hub, {"x", "a"})
+    np.testing.assert_array_equal(run(partly, x=x), round_to_half(round_to_half(x) * half) * half)
+    assert half_name("a") in {value.name for node in partly.graph for value in node.outputs}
+    np.testing.assert_allclose(run(with_rounded(hub, set()), x=x), x * third * third, rtol=1e-6)
+
+
+def test_large_weights_are_rounded_when_they_are_read_and_not_held_twice() -> None:
+    weight = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+    text = "g (float[1, 64] x, float[64, 64] w) => (float[1, 64] y) { y = MatMul(x, w) }"
+    hub = hub_of(text)
+    value = hub.graph.inputs.pop()
+    value.const_value = ir.tensor(weight, name="w")
+    hub.graph.register_initializer(value)
+    tensor = with_rounded(hub, {"y"}).graph.initializers["w"].const_value
+    assert isinstance(tensor, ir.LazyTensor)
+    np.testing.assert_array_equal(tensor.numpy(), round_to_half(weight))
+    np.testing.assert_array_equal(hub.graph.initializers["w"].const_value.numpy(), weight)

@@ -1,41 +1,25 @@
-"""What both models are run on: arrays that were given, a file of them, or seeded random ones that fit."""
+"""What both models are run on: the samples that were given, or a seeded random one, under the names of each model."""
 
 from __future__ import annotations
 
 import itertools
-import os
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.compare.given import FromFile, Given, Sample, samples_of
+from workbench.compare.invent import Range, invent, joined, ranges_of, resolve
 from workbench.compare.match import Matching
 from workbench.document import Pixels, TensorSpec
 from workbench.errors import ExecutionError
+from workbench.recorded import RecordedDocument
 
 if TYPE_CHECKING:
     from workbench.model import Model
 
 Array = np.ndarray[Any, Any]
-Sample = Mapping[str, Any]
-Given: TypeAlias = "Sample | str | os.PathLike[str] | Iterable[Sample] | None"
-
-_GUESSES = {
-    "batch": 1,
-    "n": 1,
-    "b": 1,
-    "seq": 16,
-    "time": 16,
-    "length": 16,
-    "height": 64,
-    "width": 64,
-    "h": 64,
-    "w": 64,
-}
-_OTHERWISE = 16
 
 
 @dataclass(frozen=True)
@@ -69,32 +53,68 @@ class Feeder:
         Raises:
             ExecutionError: when the samples are taken: they do not fit, or the file cannot be read.
         """
+        recorded = self._recorded()
+        if given is None and recorded is not None:
+            return recorded
         if given is None:
             return iter([self.random()]), 1
-        if isinstance(given, str | os.PathLike):
-            return iter([self.adapt(load_feeds(Path(given)))]), 1
-        if isinstance(given, Mapping):
-            return iter([self.adapt(given)]), 1
-        count = len(given) if isinstance(given, list | tuple) else None
-        return (self.adapt(sample) for sample in given), count
+        needed = [spec for spec in self.reference.inputs if self._is_needed(spec)]
+        found, count = samples_of(given, needed, self.reference.document)
+        return (self._adapted(sample) for sample in found), count
+
+    def _adapted(self, sample: Sample) -> Feeds:
+        """As :meth:`adapt`; what is wrong with a file's sample is said with the name of the file."""
+        try:
+            return self.adapt(sample)
+        except ExecutionError as error:
+            if not isinstance(sample, FromFile):
+                raise
+            raise ExecutionError(f"{sample.path}: {error}") from error
+
+    def _recorded(self) -> tuple[Iterator[Feeds], int] | None:
+        """The samples of a recording, if one of the models is one; of two, the reference's."""
+        for place, model in enumerate((self.reference, self.target)):
+            document = model.document
+            if isinstance(document, RecordedDocument):
+                sides = (({}, feeds) if place else (feeds, {}) for feeds in document.feeds())
+                return (self._both(side) for side in sides), len(document.digests)
+        return None
+
+    def _is_needed(self, spec: TensorSpec) -> bool:
+        """Whether the reference's input has to be given: it was not fixed in the conversion, and has no default."""
+        return spec.name not in self._constants[0] and self.reference.document.default_feed(spec) is None
 
     def random(self) -> Feeds:
-        """One random sample: standard normal floats, integers from 0 to 7 (bytes: to 255), booleans."""
+        """One random sample: standard normal floats, booleans, bytes, and integers that the models can take.
+
+        What an integer may be is read off both graphs (:func:`workbench.compare.invent.ranges_of`); where they show
+        nothing it is from 0 to 7.
+        """
         generator = np.random.default_rng(self.seed)
         sizes: dict[str, int] = {}
         counterparts = {name: self._target_spec(own) for name, own in self.matching.inputs}
         found = {}
+        allowed = self._ranges()
         for spec in self.reference.inputs:
             if spec.name in self._constants[0]:
                 continue
-            shape = _resolve(spec, counterparts.get(spec.name), sizes)
+            shape = resolve(_usual(self.reference, spec.name, spec), counterparts.get(spec.name), sizes)
             pixels = self._pictured(spec.name)
             if pixels is not None:
                 shown = generator.integers(0, 256, pixels.pixels(np.zeros(shape)).shape).astype(np.float32)
                 found[spec.name] = pixels.values(shown).astype(spec.dtype)
             else:
-                found[spec.name] = _random(generator, spec, shape)
+                found[spec.name] = invent(generator, spec, shape, allowed.get(spec.name))
         return self.adapt(found)
+
+    def _ranges(self) -> dict[str, Range]:
+        """The reference's inputs → what both graphs allow."""
+        own, others = ranges_of(self.reference.graph.graph), ranges_of(self.target.graph.graph)
+        for name, other in self.matching.inputs:
+            allowed = joined(item for item in (own.get(name), others.get(other)) if item is not None)
+            if allowed is not None:
+                own[name] = allowed
+        return own
 
     def _pictured(self, name: str) -> Pixels | None:
         """How the input's values follow from pictures that the target takes in its place."""
@@ -102,7 +122,12 @@ class Feeder:
         return None if found is None else _pixels(self.target, found)
 
     def _target_spec(self, own: str) -> TensorSpec | None:
-        """A target's input as the reference would state it."""
+        """A target's input as the reference would state it; sizes that it leaves open are those of its default."""
+        found = self._stated_spec(own)
+        pixels, perm = _pixels(self.target, own), self.matching.perms.get(own)
+        return None if found is None else _usual(self.target, own, found, perm if pixels is None else pixels.perm)
+
+    def _stated_spec(self, own: str) -> TensorSpec | None:
         spec = next((spec for spec in self.target.inputs if spec.name == own), None)
         made = self.target.provenance
         stated = made.inputs.get(own) if made is not None else None
@@ -128,6 +153,10 @@ class Feeder:
             for side, owner in zip(given, self._takers(owners, value), strict=True):
                 if owner is not None:
                     side[owner] = value
+        return self._both(given)
+
+    def _both(self, given: tuple[dict[str, Any], dict[str, Any]]) -> Feeds:
+        """Feeds of both models from what is there for either, under its own names."""
         for name, own in self.matching.inputs:
             perm = self.matching.perms.get(own)
             if own not in given[1] and name in given[0]:
@@ -169,6 +198,23 @@ class Feeder:
                     "pass feeds={…} with the input names of both models."
                 )
         return model.adapt_feeds(feeds)
+
+
+def _usual(model: Model, own: str, spec: TensorSpec, perm: tuple[int, ...] | None = None) -> TensorSpec:
+    """An input with the sizes of its default shape in the place of open ones.
+
+    Args:
+        own: what the model calls it.
+        spec: as the other model states it.
+        perm: of the spec's axes, which of the model's each of them is.
+    """
+    usual = model.document.default_shapes.get(own)
+    if perm is not None and usual is not None and len(usual) == len(perm):
+        usual = tuple(usual[axis] for axis in perm)
+    if usual is None or spec.shape is None or len(usual) != len(spec.shape):
+        return spec
+    dims = tuple(dim if isinstance(dim, int) else size for dim, size in zip(spec.shape, usual, strict=True))
+    return TensorSpec(spec.name, spec.dtype, dims)
 
 
 def _aliases(model: Model) -> dict[str, str]:
@@ -221,61 +267,6 @@ def _fitted(value: Any, model: Model, name: str) -> Any:
         if [size for size in array.shape if size != 1] == [size for size in sizes if size != 1]:
             array = array.reshape(sizes)
     return array
-
-
-def _resolve(spec: TensorSpec, counterpart: TensorSpec | None, sizes: dict[str, int]) -> tuple[int, ...]:
-    """A fixed shape: the reference's sizes, else the target's, else a guess by the dimension's name and place."""
-    dims = spec.shape
-    other = counterpart.shape if counterpart is not None else None
-    if dims is None:
-        dims = other if other is not None else (1,)
-    if other is None or len(other) != len(dims):
-        other = (None,) * len(dims)
-    shape = []
-    for axis, (dim, fixed) in enumerate(zip(dims, other, strict=True)):
-        if not isinstance(dim, int):
-            size = fixed if isinstance(fixed, int) else _guess(dim, axis, sizes)
-            if dim is not None:
-                size = sizes.setdefault(dim, size)
-            dim = size
-        shape.append(dim)
-    return tuple(shape)
-
-
-def _guess(name: str | None, axis: int, sizes: Mapping[str, int]) -> int:
-    if name is not None and name in sizes:
-        return sizes[name]
-    words = (name or "").lower()
-    known = next((size for word, size in _GUESSES.items() if words == word or (len(word) > 1 and word in words)), None)
-    return known if known is not None else (1 if axis == 0 else _OTHERWISE)
-
-
-def _random(generator: np.random.Generator, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
-    if spec.dtype in ("float16", "float32", "float64"):
-        return np.asarray(generator.standard_normal(shape), dtype=spec.dtype)
-    if spec.dtype == "bool":
-        return np.asarray(generator.integers(0, 2, shape), dtype=np.bool_)
-    if spec.dtype in ("uint8", "int8"):
-        return np.asarray(generator.integers(*((0, 256) if spec.dtype == "uint8" else (-128, 128)), shape), spec.dtype)
-    if spec.dtype in np.sctypeDict and np.dtype(spec.dtype).kind in "iu":
-        return np.asarray(generator.integers(0, 8, shape), dtype=spec.dtype)
-    raise ExecutionError(f"there are no random values for the input {spec}; pass feeds={{{spec.name!r}: …}}.")
-
-
-def load_feeds(path: Path) -> dict[str, Array]:
-    """The arrays of an ``.npz`` file by name; pickled objects are refused.
-
-    Raises:
-        ExecutionError: there is no such file, or it is something else.
-    """
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ExecutionError(f"{path}: one array without a name; write it with numpy.savez(path, NAME=array).")
-        with archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ExecutionError(f"{path}: cannot be read as .npz feeds: {error}") from error
 
 
 def batches(samples: Iterator[Feeds], size: int) -> list[Feeds]:

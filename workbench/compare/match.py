@@ -190,16 +190,18 @@ def _links(made: Provenance, model: Model) -> dict[str, TensorLink]:
 
 
 def _speaks_of(made: Provenance, source: Model) -> bool:
-    """Whether the record is about this model (its file may have been renamed since, its tensors have not)."""
+    """Whether the record is about this model: its file may have been renamed since, its tensors have not.
+
+    A few names in common say nothing (two exports of one network call their inputs and outputs alike).
+    """
     if made.source_format != source.format:
         return False
     own = {spec.name for spec in source.inputs}
     if {spec.name for spec in made.inputs.values()} | set(made.constants) != own:
         return False
     values = values_of(source.graph)
-    return any(link.source in values for link in made.tensors.values()) or any(
-        spec.name in values for spec in made.outputs.values()
-    )
+    names = [link.source for link in made.tensors.values()] or [spec.name for spec in made.outputs.values()]
+    return 2 * sum(name in values for name in names) > len(names)
 
 
 def _converted(
@@ -272,12 +274,28 @@ def _by_name(reference: Model, target: Model) -> Matching:
     """Nothing is recorded: the same name, kind of dtype and a shape that can be the same."""
     first, second = values_of(reference.graph), values_of(target.graph)
     pairs = [
-        Pair(name, name, evidence="name", same_shape=True)
+        Pair(name, _quantised(second[name]), evidence="name", same_shape=True)
         for name, value in first.items()
         if is_computed(value) and name in second and is_computed(second[name]) and _alike(value, second[name])
     ]
     inputs = tuple(_inputs_by_name(reference, target))
     return Matching(tuple(pairs), inputs, {}, {}, frozenset(), "tensors with the same names", recorded=False)
+
+
+def _quantised(value: ir.Value) -> str:
+    """The tensor that stands for one that is quantised and nothing else: what comes back from the integers.
+
+    Quantisers keep a tensor's name before the pair of nodes that they put behind it, and what they leave to that pair,
+    a Relu that the integers' range does anyway, is missing there.
+    """
+    held = value
+    for operator in ("QuantizeLinear", "DequantizeLinear"):
+        readers = {node for node, _ in held.uses()}
+        node = next(iter(readers), None)
+        if len(readers) != 1 or node is None or node.op_type != operator or held.is_graph_output():
+            return value.name or ""
+        held = node.outputs[0]
+    return held.name or ""
 
 
 def _inputs_by_name(reference: Model, target: Model) -> list[tuple[str, str]]:
@@ -358,7 +376,7 @@ def match_outputs(
     others = [spec.name for spec in target.document.outputs if spec.name not in taken[1]]
     if not left or not others:
         return found
-    first, second = map(_by_tensor, (reference, target), run())
+    first, second = map(by_tensor, (reference, target), run())
     errors = {(a, b): _distance(first[a], second[b]) for a in left for b in others}
     pairs = []
     for (a, b), error in sorted(errors.items(), key=lambda item: item[1]):
@@ -369,7 +387,7 @@ def match_outputs(
     return replace(found, pairs=(*found.pairs, *pairs), relation=relation)
 
 
-def _by_tensor(model: Model, results: Mapping[str, Array]) -> dict[str, Array]:
+def by_tensor(model: Model, results: Mapping[str, Array]) -> dict[str, Array]:
     """Results under the names that the hub has for the outputs."""
     tensors = {own: tensor for tensor, own in model.document.own_names.items()}
     return {tensors.get(name, name): array for name, array in results.items()}

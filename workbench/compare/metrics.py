@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from workbench.compare.sums import BLOCK, HUGE, TINY, Base, dot
+
 Array = np.ndarray[Any, Any]
 
-BLOCK = 32_768
 TOP = 5
-_PIECE = 8_192
-_TINY, _HUGE = 1e-15, 1e15  # squares of values in between, and sums of a block of them, are normal float32 numbers
+_CANCELLED = 0.01  # of Σx²: a Σy² that follows from the others and is smaller has lost digits
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Metrics:
         gain: the factor g that brings g·x nearest to y.
         max_relative: largest |x - y| / |x|, where values below √ε of the tensor's peak are measured against that
             (ε of the coarser of the two dtypes): beneath it, a value has lost half of its bits to its neighbours.
+        max_ulp: the same difference in units in the last place of the coarser dtype; 0 for integers.
         mismatches: elements that are not equal, for integers, booleans and strings; ``None`` for floats.
         pattern: positions where one has NaN or an infinity and the other has not the same.
         nan: how many NaN in the reference and in the target; ``inf`` likewise.
@@ -45,6 +46,8 @@ class Metrics:
         rms: root mean square of x.
         top1: share of rows with the same largest element, for classifier outputs; ``top5``: share of the five largest
             elements that the two have in common.
+        margin: for classifier outputs, the least distance between the reference's best and second-best score; where
+            ``max_abs`` is below half of it, no difference of rounding has decided a class.
     """
 
     size: int
@@ -64,6 +67,13 @@ class Metrics:
     rms: float
     top1: float | None = None
     top5: float | None = None
+    max_ulp: float = 0.0
+    margin: float | None = None
+
+    @property
+    def error(self) -> float:
+        """The figure that is judged: relative L2, or the share of elements that differ where none differ a little."""
+        return self.relative_l2 if self.mismatches is None else self.mismatches / max(self.size, 1)
 
 
 @dataclass
@@ -80,82 +90,127 @@ class Accumulator:
     _xx: float = 0.0
     _yy: float = 0.0
     _xd: float = 0.0
+    _xy: float = 0.0
     _dd: float = 0.0
     _max: float = 0.0
     _index: tuple[int, ...] = ()
     _sample: int = 0
     _relative: float = 0.0
+    _ulp: float = 0.0
     _mismatches: int | None = None
     _pattern: int = 0
     _nan: list[int] = field(default_factory=lambda: [0, 0])
     _inf: list[int] = field(default_factory=lambda: [0, 0])
     _peak: float = 0.0
     _agreement: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    _margin: float = math.inf
     _wide: bool = False
     _floor: float = 0.0
+    _coarse: np.dtype[Any] | None = None
 
     @property
     def peak(self) -> float:
         """Largest finite magnitude of the reference so far."""
         return self._peak
 
-    def update(self, reference: Array, target: Array, sample: int = 0) -> None:
-        """Take one sample: two arrays of one shape, in any dtypes but complex ones."""
+    def update(
+        self,
+        reference: Array,
+        target: Array,
+        sample: int = 0,
+        base: Base | None = None,
+        same: bool = False,
+        dtype: np.dtype[Any] | None = None,
+    ) -> float:
+        """Take one sample: two arrays of one shape, in any dtypes but complex ones.
+
+        Args:
+            base: of the reference, where it was made already.
+            same: whether the two are known to be equal bit by bit.
+            dtype: of the target's tensor, where ``target`` is a wider copy of it.
+
+        Returns:
+            Σ(x - y)² of this sample.
+        """
         assert reference.shape == target.shape
         self.samples += 1
         self.size += reference.size
         if reference.dtype.kind not in "biuf" or target.dtype.kind not in "biuf":
             self._count_mismatches(int(np.count_nonzero(reference != target)))
-            return
+            return 0.0
         if reference.dtype.kind != "f":
-            self._count_mismatches(int(np.count_nonzero(reference != target)))
+            self._count_mismatches(0 if same else int(np.count_nonzero(reference != target)))
         if not reference.size:
-            return
+            return 0.0
         if self.classes and reference.ndim and reference.shape[-1] >= TOP:
             self._compare_ranking(reference, target)
-        x, y = reference.reshape(-1), target.reshape(-1)
-        own_peak = peak_of(x)
-        peak = max(own_peak, peak_of(y))
-        narrow = reference.dtype.itemsize <= 4 and reference.dtype.kind == target.dtype.kind == "f" and y.itemsize <= 4
-        self._wide = not (narrow and _TINY < peak < _HUGE)
-        self._floor = math.sqrt(max(_epsilon(x.dtype), _epsilon(y.dtype))) * own_peak
-        at, largest = -1, self._max
-        for start in range(0, x.size, BLOCK):
-            where, value = self._block(x[start : start + BLOCK], y[start : start + BLOCK])
+        base = base or Base(reference)
+        self._peak = max(self._peak, base.peak)
+        if same and not base.special:
+            self._xx += base.total
+            self._yy += base.total
+            self._xy += base.total
+            return 0.0
+        self._coarse = _coarser(reference.dtype, dtype or target.dtype)
+        return self._difference(base, target, sample)
+
+    def _difference(self, base: Base, target: Array, sample: int) -> float:
+        x, y = base.flat, target.reshape(-1)
+        self._floor = math.sqrt(_epsilon(self._coarse)) * base.peak
+        self._wide = base.wide or y.dtype.kind != "f" or y.itemsize > 4
+        at, largest, before = -1, self._max, self._dd
+        for place, start in enumerate(range(0, x.size, BLOCK)):
+            first, second = x[start : start + BLOCK], y[start : start + BLOCK]
+            where, value = self._block(first, second, base.squares[place])
             if value > largest:
                 at, largest = start + where, value
-        self._peak = max(self._peak, own_peak)
         if at >= 0:
             self._max = largest
-            self._index = tuple(int(i) for i in np.unravel_index(at, reference.shape))
+            self._index = tuple(int(i) for i in np.unravel_index(at, target.shape))
             self._sample = sample
+        return self._dd - before
 
-    def _block(self, x: Array, y: Array) -> tuple[int, float]:
-        """Add one block; returns the place and the size of its largest difference."""
-        precision = np.float64 if self._wide else np.float32
-        x = x.astype(precision, copy=False)
-        y = y.astype(precision, copy=False)
+    def _block(self, x: Array, y: Array, xx: float) -> tuple[int, float]:
+        """Add one block, whose Σx² is known; returns the place and the size of its largest difference."""
+        precision: Any = np.float64 if self._wide else np.float32
         with np.errstate(all="ignore"):
-            xx, yy = _dot(x, x), _dot(y, y)
-            if not math.isfinite(xx + yy):
-                x, y = self._without_special(x, y)
-                xx, yy = _dot(x, x), _dot(y, y)
+            x, y = x.astype(precision, copy=False), y.astype(precision, copy=False)
             difference = x - y
             magnitude = np.abs(difference)
             where = int(magnitude.argmax())
             largest = float(magnitude[where])
+            if not largest < HUGE:  # NaN, infinities, or too large for float32
+                x, y = self._without_special(x.astype(np.float64), y.astype(np.float64))
+                difference, precision = x - y, np.float64
+                magnitude = np.abs(difference)
+                where = int(magnitude.argmax())
+                largest, xx = float(magnitude[where]), dot(x, x)
             self._xx += xx
-            self._yy += yy
             if largest == 0:
+                self._yy += xx
+                self._xy += xx
                 return where, 0.0
-            if largest < _TINY:
+            if largest < TINY:
                 difference = difference.astype(np.float64)
-            self._xd += _dot(x.astype(difference.dtype, copy=False), difference)
-            self._dd += _dot(difference, difference)
-            floor = precision(self._floor) or np.finfo(precision).tiny
-            np.divide(magnitude, np.maximum(np.abs(x), floor), out=magnitude)
-            self._relative = max(self._relative, float(magnitude.max()))
+            xd, dd = dot(x.astype(difference.dtype, copy=False), difference), dot(difference, difference)
+            xy, yy = xx - xd, xx - 2 * xd + dd
+            if yy < _CANCELLED * xx:
+                xy, yy = dot(x, y), dot(y, y)
+            self._xd += xd
+            self._dd += dd
+            self._xy += xy
+            self._yy += yy
+            self._note_relative(np.abs(x), magnitude, precision(self._floor) or np.finfo(precision).tiny)
         return where, largest
+
+    def _note_relative(self, x: Array, magnitude: Array, floor: Any) -> None:
+        """Keep the largest relative difference, and what it is in units in the last place."""
+        against = np.maximum(x, floor, out=x)
+        relative = magnitude / against
+        at = int(relative.argmax())
+        if float(relative[at]) > self._relative:
+            self._relative = float(relative[at])
+            self._ulp = float(magnitude[at]) / _spacing(float(against[at]), self._coarse)
 
     def _without_special(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Count NaN and infinities and put zeros in their place, on both sides."""
@@ -178,14 +233,15 @@ class Accumulator:
         self._agreement[0] += len(x)
         self._agreement[1] += float(np.count_nonzero(x.argmax(axis=1) == y.argmax(axis=1)))
         best_x, best_y = (np.argsort(-a.astype(np.float64), axis=1, kind="stable")[:, :TOP] for a in (x, y))
+        order = np.sort(x, axis=1)
+        self._margin = min(self._margin, float((order[:, -1] - order[:, -2]).min()))
         self._agreement[2] += float((best_x[:, :, None] == best_y[:, None, :]).any(axis=2).sum()) / TOP
 
     def finish(self) -> Metrics | None:
         """The metrics of everything taken so far; ``None`` if nothing was."""
         if not self.samples:
             return None
-        xx, yy, dd = self._xx, self._yy, self._dd
-        xy = xx - self._xd
+        xx, yy, xy, dd = self._xx, self._yy, self._xy, self._dd
         rows = self._agreement[0]
         return Metrics(
             size=self.size,
@@ -205,6 +261,8 @@ class Accumulator:
             rms=math.sqrt(xx / self.size) if self.size else 0.0,
             top1=self._agreement[1] / rows if rows else None,
             top5=self._agreement[2] / rows if rows else None,
+            max_ulp=self._ulp,
+            margin=self._margin if rows and math.isfinite(self._margin) else None,
         )
 
 
@@ -217,28 +275,21 @@ def measure(reference: Array, target: Array, *, classes: bool = False) -> Metric
     return found
 
 
-def _dot(x: Array, y: Array) -> float:
-    """Dot product of two vectors, in pieces that BLAS leaves to one thread.
-
-    Handing a block to other threads costs more than the block where they are busy, and would make the sum depend on
-    how many there are.
-    """
-    whole = x.size // _PIECE * _PIECE
-    pieces = np.vecdot(x[:whole].reshape(-1, _PIECE), y[:whole].reshape(-1, _PIECE))
-    return float(pieces.sum(dtype=np.float64)) + float(np.dot(x[whole:], y[whole:]))
+def _coarser(first: np.dtype[Any], second: np.dtype[Any]) -> np.dtype[Any] | None:
+    """The float dtype of the two with the larger spacing; ``None`` if neither is one."""
+    return max((dtype for dtype in (first, second) if dtype.kind == "f"), key=_epsilon, default=None)
 
 
-def peak_of(x: Array) -> float:
-    """Largest finite magnitude."""
-    high, low = float(x.max()), float(x.min())
-    if math.isfinite(high) and math.isfinite(low):
-        return max(high, -low)
-    finite = x[np.isfinite(x)]
-    return max(float(finite.max()), -float(finite.min())) if finite.size else 0.0
+def _epsilon(dtype: np.dtype[Any] | None) -> float:
+    return float(np.finfo(dtype).eps) if dtype is not None and dtype.kind == "f" else 0.0
 
 
-def _epsilon(dtype: np.dtype[Any]) -> float:
-    return float(np.finfo(dtype).eps) if dtype.kind == "f" else 0.0
+def _spacing(value: float, dtype: np.dtype[Any] | None) -> float:
+    """The distance from the value to the next larger one of the dtype; infinite for integers."""
+    if dtype is None:
+        return math.inf
+    limits = np.finfo(dtype)
+    return float(np.spacing(np.asarray(min(value, float(limits.max) / 2), dtype)))
 
 
 def _cosine(xx: float, yy: float, xy: float, dd: float) -> float:

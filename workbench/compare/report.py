@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.compare import render, storage
+from workbench.compare.counterfactual import Corrector, Counterfactual
+from workbench.compare.diagnose import with_signature
+from workbench.compare.page import page as render_page
 from workbench.compare.rows import Row
 from workbench.compare.tolerance import power_of_ten
-from workbench.errors import WorkbenchError
+from workbench.errors import OptionError, WorkbenchError
 from workbench.files import replacing
 
 if TYPE_CHECKING:
@@ -22,7 +27,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from workbench.compare.detail import Detail
+    from workbench.compare.given import Given
     from workbench.compare.recompute import Source
+    from workbench.model import Model
 
 Array = np.ndarray[Any, Any]
 
@@ -51,6 +58,7 @@ class Report:
         samples: how many samples were compared.
         feeds: what they were, for people (``"random, seed 0"``).
         relation: how the tensors were matched.
+        notes: what else is to be known (tapping that changed an output).
     """
 
     reference: Side
@@ -60,6 +68,7 @@ class Report:
     samples: int = 1
     feeds: str = ""
     relation: str = ""
+    notes: tuple[str, ...] = ()
     source: Source | None = field(default=None, compare=False)
 
     @property
@@ -80,6 +89,27 @@ class Report:
     def first_failing(self) -> Row | None:
         """The first row that makes an error by itself; if none is known to, the first failing one."""
         return next((row for row in self.failing if row.blame == "own"), next(iter(self.failing), None))
+
+    @property
+    def first_bad(self) -> Row | None:
+        """The first layer that makes an error: :attr:`first_failing` under the name that one looks for."""
+        return self.first_failing
+
+    def ranked(self) -> tuple[Row, ...]:
+        """The failing rows that make an error, the worst first; where only accumulated errors are known, in order."""
+        found = [row for row in self.worst(len(self.rows)) if row.status == "failing" and row.blame != "inherited"]
+        return tuple(sorted(found, key=lambda row: row.index) if self.mode == "accumulated" else found)
+
+    def culprits(self, count: int = 5) -> tuple[Row, ...]:
+        """The first of :meth:`ranked`, each with its signature: what the error looks like, and what to check.
+
+        A report that was loaded from a file has the signatures that it was saved with.
+        """
+        source = self.source
+        return tuple(
+            row if row.signature is not None or source is None else with_signature(row, source)
+            for row in self.ranked()[:count]
+        )
 
     @property
     def outputs(self) -> tuple[Row, ...]:
@@ -119,9 +149,7 @@ class Report:
         chosen = self.rows[row] if isinstance(row, int) else row
         if not chosen.target_tensor:
             raise WorkbenchError(f"{chosen.layer!r} has no tensor in the target: {chosen.reason}.")
-        if self.source is None:
-            raise WorkbenchError("this report was loaded from a file; compare the models again to see their tensors.")
-        return self.source.tensors(chosen.tensor, chosen.target_tensor, mode=mode)
+        return self._models("see their tensors").tensors(chosen.tensor, chosen.target_tensor, mode=mode)
 
     def detail(self, row: Row | int, *, mode: str = "accumulated") -> Detail:
         """A summary of a row's two tensors for display: histograms, density, difference, worst elements.
@@ -134,10 +162,120 @@ class Report:
         chosen = self.rows[row] if isinstance(row, int) else row
         return summarize(*self.tensors(chosen, mode=mode), title=chosen.layer, mode=mode)
 
-    def to_frame(self) -> pandas.DataFrame:
-        """The rows as a pandas DataFrame (pandas has to be installed)."""
-        import pandas
+    def attach(self, reference: Model, target: Model, feeds: Given = None) -> Report:
+        """This report with its two models, after it was loaded from a file.
 
+        Args:
+            reference: the same models that were compared; ``target`` likewise.
+            feeds: what they were compared on; may be left out where that was random.
+
+        Raises:
+            OptionError: the feeds were given and are not given now, or these are other models.
+        """
+        from workbench.compare.run import attached
+
+        return attached(self, reference, target, feeds)
+
+    def _models(self, purpose: str) -> Source:
+        if self.source is None:
+            raise WorkbenchError(
+                f"this report was loaded from a file and has no models; report.attach(reference, target) gives it "
+                f"those, or compare the models again, to {purpose}."
+            )
+        return self.source
+
+    def counterfactual(self, layers: Iterable[str | int | Row] | str, *, fed: bool = False) -> Counterfactual:
+        """The outputs of the first sample as they were if these layers computed what the reference computes.
+
+        Args:
+            layers: names of the reference's layers or tensors, rows, or their indices.
+            fed: whether they give the reference's tensors, so that what came in wrong is right behind them as well.
+                Without it they compute on what reaches them in the target: only their own error is gone.
+
+        Raises:
+            OptionError: there is no such layer, or it has no counterpart in the target.
+            WorkbenchError: the report has no models, or no output has a counterpart.
+        """
+        corrector = Corrector(self._models("correct layers"), self.rows)
+        rows = corrector.rows_of([layers] if isinstance(layers, str) else layers)
+        return corrector.feed(rows) if fed else corrector.correct(rows)
+
+    def smallest_correction(self) -> Counterfactual:
+        """The smallest set of layers, by the size of the errors that they make, whose correction makes all outputs ok.
+
+        It is empty where they are ok already, and the result is not ok where correcting all layers does not help.
+
+        Raises:
+            WorkbenchError: the report has no models, or no output has a counterpart.
+        """
+        return Corrector(self._models("correct layers"), self.rows).smallest(self.worst(len(self.rows)))
+
+    def keep_fp32(self) -> tuple[str, ...]:
+        """The layers to keep in float32 so that the outputs of a float16 model are ok, as few as were found to do.
+
+        For ``convert("coreml", precision="mixed", keep_fp32=report.keep_fp32())``; compare again to know.
+
+        Raises:
+            OptionError: the target has no float16.
+            WorkbenchError: the report has no models, no output has a counterpart, or no set of layers is enough.
+        """
+        if "float16" not in self.target.precision:
+            raise OptionError(f"the target {self.target.name!r} does not compute in float16: there is nothing to keep.")
+        found = self.smallest_correction()
+        if not found.ok:
+            raise WorkbenchError(f"float16 is not what is wrong, or not alone: {found}; look at report.worst().")
+        return found.layers
+
+    def repro(self, row: Row | int | str, folder: str | os.PathLike[str]) -> Path:
+        """Write a folder that shows one row's difference without the workbench; returns where it is.
+
+        In it are the reference's layer as ONNX and the target's in its own format, their inputs and outputs, a script
+        that runs both with public packages, and a text for a bug report (see :mod:`workbench.compare.repro`).
+
+        Args:
+            row: the row, its index, or the name of its layer.
+            folder: where to; nothing may be there.
+
+        Raises:
+            SaveError: there is something, or it cannot be written.
+            WorkbenchError: the report has no models, or the layer cannot be fed the reference's tensors.
+        """
+        from workbench.compare.repro import write_repro
+
+        return write_repro(self, self._models("write a part of them"), self.row(row), Path(os.path.expanduser(folder)))
+
+    def row(self, which: Row | int | str) -> Row:
+        """A row by its index, or by the name of its layer or tensor.
+
+        Raises:
+            OptionError: there is none.
+        """
+        if isinstance(which, str):
+            found = [row for row in self.rows if which in row.layers] or [
+                row for row in self.rows if which == row.tensor
+            ]
+            if not found:
+                names = [name for row in self.rows for name in row.layers]
+                near = difflib.get_close_matches(which, names, n=1)
+                raise OptionError(f"no layer is called {which!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+            return found[0]
+        if isinstance(which, int) and not -len(self.rows) <= which < len(self.rows):
+            raise OptionError(f"there is no row {which}; the report has {len(self.rows)}.")
+        return self.rows[which] if isinstance(which, int) else which
+
+    def to_frame(self) -> pandas.DataFrame:
+        """The rows as a pandas DataFrame.
+
+        Raises:
+            WorkbenchError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise WorkbenchError(
+                "to_frame() needs pandas, which is not installed: pip install 'exchange-workbench[pandas]'; "
+                "report.rows and report.to_json() need nothing."
+            ) from error
         records = [storage.flat(row) for row in self.rows]
         return pandas.DataFrame(records, columns=storage.COLUMNS).set_index("index")
 
@@ -152,13 +290,28 @@ class Report:
             _write(path, text)
         return text
 
-    def to_html(self, path: str | os.PathLike[str]) -> Path:
-        """Write a stand-alone page (an existing file is replaced); returns where it is.
+    def to_html(self, path: str | os.PathLike[str], details: int = 8) -> Path:
+        """Write a stand-alone page with linked views (an existing file is replaced); returns where it is.
+
+        Args:
+            path: where to.
+            details: of how many rows, outputs and the worst ones first, the distributions of the tensors are in it;
+                each is computed again. A report that was loaded from a file has none.
 
         Raises:
             SaveError: it cannot be written.
         """
-        return _write(path, render.page(self))
+        return _write(path, render_page(self, details))
+
+    def to_model_explorer(self, folder: str | os.PathLike[str]) -> Path:
+        """Write files for Model Explorer into a new folder: both graphs, the errors as node data, and the mapping.
+
+        Raises:
+            SaveError: there is something at the folder, or it cannot be written.
+        """
+        from workbench.compare.model_explorer import write_folder
+
+        return write_folder(self, Path(os.path.expanduser(folder)))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Keep the report in a small file that :func:`load_report` opens without the models; returns where it is.
@@ -196,9 +349,12 @@ class Report:
         ]
         lines += [f"  declared approximate: {text}" for text in self.approximations]
         lines += [f"  output {row.tensor!r}: {describe(row)}" for row in self.outputs]
+        lines += [f"  note: {text}" for text in self.notes]
         first = self.first_failing
         if first is not None:
             lines.append(f"  look first at {first.operator} {first.layer!r}: {first.remark}")
+            if first.signature is not None:
+                lines.append(f"  it looks like {first.signature}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -215,7 +371,7 @@ def severity(row: Row) -> tuple[int, float]:
         metrics, bound = row.isolated, row.allowance.isolated
     if metrics is None or metrics.pattern:
         return rank, math.inf
-    error = metrics.relative_l2 if metrics.mismatches is None else metrics.mismatches / max(metrics.size, 1)
+    error = metrics.error
     return rank, error / bound if bound else (math.inf if error else 0.0)
 
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import limits
 from workbench.compare.metrics import Metrics
+from workbench.compare.noise import Noise
 from workbench.compare.rows import Row
+from workbench.compare.signature import CHECKS, Signature
 from workbench.compare.tolerance import Allowance
 from workbench.errors import ModelError
 
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 
 KIND = "workbench-report"
 VERSION = 1
-_FIGURES = ("relative_l2", "max_abs", "sqnr_db", "cosine", "gain", "max_relative", "mismatches", "pattern")
+_FIGURES = ("relative_l2", "max_abs", "sqnr_db", "cosine", "gain", "max_relative", "max_ulp", "mismatches", "pattern")
+_ATTRIBUTED = ("inherited", "amplification", "db_above_noise", "isolated_db_above_noise")
 _PLAIN = (
     "index",
     "layer",
@@ -35,13 +38,14 @@ _PLAIN = (
     "output",
     "approximate",
 )
-COLUMNS = [*_PLAIN, *_FIGURES, *(f"isolated_{name}" for name in _FIGURES)]
+COLUMNS = [*_PLAIN, *_FIGURES, *(f"isolated_{name}" for name in _FIGURES), *_ATTRIBUTED, "signature"]
 """Columns of :meth:`Report.to_frame`: accumulated figures under their own names, isolated ones with a prefix."""
 
 
 def flat(row: Row) -> dict[str, Any]:
     """A row as one record; figures that were not measured are missing."""
-    record = {name: getattr(row, name) for name in _PLAIN}
+    record = {name: getattr(row, name) for name in (*_PLAIN, *_ATTRIBUTED)}
+    record["signature"] = "" if row.signature is None else row.signature.kind
     for prefix, metrics in (("", row.accumulated), ("isolated_", row.isolated)):
         if metrics is not None:
             record.update((prefix + name, getattr(metrics, name)) for name in _FIGURES)
@@ -55,18 +59,20 @@ def to_json(report: Report) -> str:
         "version": VERSION,
         "ok": report.ok,
         **{name: getattr(report, name) for name in ("mode", "samples", "feeds", "relation")},
+        "notes": list(report.notes),
         "reference": dataclasses.asdict(report.reference),
         "target": dataclasses.asdict(report.target),
         "rows": [dataclasses.asdict(row) for row in report.rows],
     }
-    return json.dumps(_encoded(content), ensure_ascii=False, allow_nan=False, indent=1)
+    return json.dumps(encoded(content), ensure_ascii=False, allow_nan=False, indent=1)
 
 
-def _encoded(value: Any) -> Any:
+def encoded(value: Any) -> Any:
+    """The value with texts in place of the numbers that JSON does not have."""
     if isinstance(value, Mapping):
-        return {key: _encoded(item) for key, item in value.items()}
+        return {key: encoded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_encoded(item) for item in value]
+        return [encoded(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
     return value
@@ -94,6 +100,7 @@ def parts_of(path: Path, side: type[Any]) -> dict[str, Any]:
         return {
             **{name: str(data[name]) for name in ("mode", "feeds", "relation")},
             "samples": int(data["samples"]),
+            "notes": tuple(map(str, data.get("notes", ()))),  # older reports have none
             "reference": side(**_texts(data["reference"])),
             "target": side(**_texts(data["target"])),
             "rows": tuple(_row(item) for item in data["rows"]),
@@ -124,14 +131,31 @@ def _row(data: Mapping[str, Any]) -> Row:
     values["shape"] = None if values["shape"] is None else tuple(map(int, values["shape"]))
     for name in ("accumulated", "isolated"):
         values[name] = None if values[name] is None else _metrics(values[name])
+    noise, signature = values.get("noise"), values.get("signature")  # older reports have neither
+    values["noise"] = None if noise is None else Noise(*(_float(noise[name]) for name in ("accumulated", "isolated")))
+    values["signature"] = None if signature is None else _signature(signature)
+    for name in ("inherited", "amplification"):
+        values[name] = _float(values.get(name))
     if values["allowance"] is not None:
         values["allowance"] = Allowance(**{name: float(value) for name, value in values["allowance"].items()})
     return Row(**values)
 
 
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _signature(data: Mapping[str, Any]) -> Signature:
+    if data["kind"] not in CHECKS:
+        raise ValueError(f"signature {data['kind']!r}")
+    return Signature(str(data["kind"]), str(data["text"]), tuple(map(str, data["evidence"])))
+
+
 def _metrics(data: Mapping[str, Any]) -> Metrics:
     values: dict[str, Any] = {}
     for item in dataclasses.fields(Metrics):
+        if item.name not in data and item.default is not dataclasses.MISSING:
+            continue  # an older report
         value = data[item.name]
         if item.name in ("max_abs_index", "nan", "inf"):
             values[item.name] = tuple(map(int, value))

@@ -57,6 +57,11 @@ _ISOLATED = {
     "float16": {Kind.EXACT: 6e-4, Kind.ROUNDING: 2e-3, Kind.ACCUMULATING: 1.2e-2},
 }
 _ACCUMULATED = {"float32": 1e-4, "float16": 3e-2}
+NOISE_MARGIN = 4.0
+"""How far above the measured noise of the target's precision an error is a fault: 12 dB. Healthy conversions of real
+models stay below 1.6 times (rounding is a matter of luck, and a target may round in more places than its source)."""
+_TIGHTER = 4.0
+"""Where the noise was measured, it need not be guessed: the table counts a quarter."""
 _EPSILON = {"float32": 2.0**-23, "float16": 2.0**-10}
 _SPACING = {"float32": 2.0**-149, "float16": 2.0**-24}  # of the values next to zero
 
@@ -115,7 +120,9 @@ class Tolerance:
         known = {"isolated", "accumulated", *map(str, Kind), *names}
         return [name for name in self.given if name not in known]
 
-    def isolated(self, operators: Iterable[str], half: bool, names: Iterable[str], peak: float) -> tuple[float, float]:
+    def isolated(
+        self, operators: Iterable[str], half: bool, names: Iterable[str], peak: float, noise: float | None = None
+    ) -> tuple[float, float]:
         """Relative bound and absolute floor of what a layer may add by itself.
 
         Args:
@@ -123,6 +130,7 @@ class Tolerance:
             half: whether float16 arithmetic or storage is involved.
             names: operators, layers and tensor of the row, the weaker first.
             peak: the largest magnitude that goes in.
+            noise: what the target's precision explains (see :mod:`workbench.compare.noise`), where it was measured.
         """
         operators = set(operators)
         kind, precision = kind_of(operators), "float16" if half else "float32"
@@ -133,10 +141,10 @@ class Tolerance:
         if operators & SUMS:
             floor = max(floor, 4 * _EPSILON[precision] * peak)
         given = self._given(("isolated", str(kind), *names))
-        return (bound, floor) if given is None else (given, 0.0)
+        return (_beside_noise(bound, noise), floor) if given is None else (given, 0.0)
 
     def accumulated(
-        self, operators: Iterable[str], half: bool, names: Iterable[str], peak: float
+        self, operators: Iterable[str], half: bool, names: Iterable[str], peak: float, noise: float | None = None
     ) -> tuple[float, float]:
         """The same for the error that a tensor may have in all (``half``: whether there is float16 anywhere)."""
         operators = set(operators)
@@ -146,13 +154,18 @@ class Tolerance:
             bound *= max(1.0, min(peak, _STEEPEST))
         floor = max(2 * _SPACING[precision], bound * peak if operators & SUMS else 0.0)
         given = self._given(("accumulated", *names))
-        return (bound, floor) if given is None else (given, 0.0)
+        return (_beside_noise(bound, noise), floor) if given is None else (given, 0.0)
 
     def _given(self, names: Iterable[str]) -> float | None:
         if not isinstance(self.given, Mapping):
             return self.given
         found = [self.given[name] for name in names if name in self.given]
         return found[-1] if found else None
+
+
+def _beside_noise(bound: float, noise: float | None) -> float:
+    """The bound where the noise of the precision was measured: well above that, whatever the table says."""
+    return bound if noise is None else max(bound / _TIGHTER, NOISE_MARGIN * noise)
 
 
 def judge(metrics: Metrics, bound: float, floor: float) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from workbench.hub import constant_of, layers_of, stamp
+from workbench.hub import layers_of, stamp
 from workbench.hub.half import to_half
 
 _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
@@ -22,6 +22,11 @@ _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 def round_to_half(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The float32 array with float16's values, as :func:`workbench.hub.half.to_half` has them."""
     return to_half(array).astype(np.float32)
+
+
+def half_name(tensor: str) -> str:
+    """The name of the float16 tensor that a rounded tensor of a copy passes through."""
+    return f"{tensor}/half"
 
 
 def with_half_precision(model: ir.Model, keep: Collection[str] = ()) -> ir.Model:
@@ -35,37 +40,82 @@ def with_half_precision(model: ir.Model, keep: Collection[str] = ()) -> ir.Model
         A hub graph with the same inputs, outputs, tensor names and stamps. The rounded tensor has the original name.
     """
     kept = set(keep)
+    halved = [node for node in model.graph if not kept & set(layers_of(node))]
+    return with_rounded(model, {value.name for node in halved for value in node.outputs if value.name})
+
+
+def with_rounded(model: ir.Model, tensors: Collection[str]) -> ir.Model:
+    """A copy of the hub graph in which the named tensors are rounded to float16, and the constants of their nodes.
+
+    Args:
+        model: a hub graph; it is not changed.
+        tensors: names of inputs and of what nodes make; those that are not float32 stay as they are.
+
+    Returns:
+        As of :func:`with_half_precision`; a rounded tensor's float16 form is called :func:`half_name`. The exact
+        form of an input keeps its name (its readers see it rounded). Weights are rounded when they are looked at.
+    """
     copy = model.clone()
     graph = copy.graph
-    for value in graph.initializers.values():
-        readers = [use.node for use in value.uses()]
-        if value.dtype is _FLOAT and not (readers and all(kept & set(layers_of(node)) for node in readers)):
-            array = constant_of(value)
-            if array is not None:
-                value.const_value = ir.tensor(round_to_half(array), name=value.name)
-    for node in list(graph):
-        if not kept & set(layers_of(node)):
-            for value in node.outputs:
-                if value.dtype is _FLOAT and value.name:
-                    _round(graph, node, value)
+    makers = [node for node in graph if any(value.name in tensors for value in node.outputs)]
+    read = {value for node in makers for value in node.inputs if value is not None and value.dtype is _FLOAT}
+    for value in read:
+        if value.is_initializer() and not value.is_graph_input() and value.const_value is not None:
+            value.const_value = _rounded_constant(value.const_value)
+    for value in [value for value in graph.inputs if value.dtype is _FLOAT and value.name in tensors]:
+        _round_input(graph, value)
+    constants = [node for node in graph if node.op_type == "Constant" and not read.isdisjoint(node.outputs)]
+    for node in dict.fromkeys((*makers, *constants)):
+        for value in node.outputs:
+            if value.dtype is _FLOAT and (value.name in tensors or node.op_type == "Constant"):
+                _round(graph, node, value)
     return copy
+
+
+def _rounded_constant(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    """The constant in float16's values; a large one is rounded each time that it is read, so that it is held once."""
+
+    def rounded() -> ir.TensorProtocol:
+        return ir.tensor(round_to_half(tensor.numpy()), name=tensor.name)
+
+    if tensor.size <= 1024:
+        return rounded()
+    return ir.LazyTensor(rounded, dtype=_FLOAT, shape=ir.Shape(tensor.shape.numpy()), name=tensor.name)
 
 
 def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
     """Let the value's readers see it through float16; the rounded one takes over the name."""
-    name = value.name
+    name = value.name or ""
     value.name = f"{name}/exact"
-    half = ir.Node("", "Cast", [value], [ir.AttrInt64("to", _HALF.value)], num_outputs=1, name=f"{name}/half")
+    casts = _casts(value, name)
+    rounded = casts[1].outputs[0]
+    value.replace_all_uses_with(rounded, replace_graph_outputs=True)
+    casts[0].replace_input_with(0, value)  # the cast itself reads the exact value
+    rounded.name = name
+    graph.insert_after(node, casts)
+    for inserted in casts:
+        stamp(inserted, layers_of(node))
+
+
+def _round_input(graph: ir.Graph, value: ir.Value) -> None:
+    """Let the readers of an input see it through float16; the input itself stays what it is."""
+    casts = _casts(value, value.name or "")
+    rounded = casts[1].outputs[0]
+    rounded.name = f"{value.name}/rounded"
+    value.replace_all_uses_with(rounded)
+    casts[0].replace_input_with(0, value)
+    first = next(iter(graph), None)
+    if first is not None:
+        graph.insert_before(first, casts)
+
+
+def _casts(value: ir.Value, name: str) -> tuple[ir.Node, ir.Node]:
+    """To float16 and back."""
+    half = ir.Node("", "Cast", [value], [ir.AttrInt64("to", _HALF.value)], num_outputs=1, name=half_name(name))
     back = ir.Node(
         "", "Cast", [half.outputs[0]], [ir.AttrInt64("to", _FLOAT.value)], num_outputs=1, name=f"{name}/float"
     )
-    rounded = back.outputs[0]
-    half.outputs[0].name = f"{name}/half"
+    half.outputs[0].name = half_name(name)
     half.outputs[0].type, half.outputs[0].shape = ir.TensorType(_HALF), value.shape
-    rounded.type, rounded.shape = ir.TensorType(_FLOAT), value.shape
-    value.replace_all_uses_with(rounded, replace_graph_outputs=True)
-    half.replace_input_with(0, value)  # the cast itself reads the exact value
-    rounded.name = name
-    graph.insert_after(node, [half, back])
-    for inserted in (half, back):
-        stamp(inserted, layers_of(node))
+    back.outputs[0].type, back.outputs[0].shape = ir.TensorType(_FLOAT), value.shape
+    return half, back
