@@ -18,6 +18,19 @@ from workbench.plan import Verdict
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+CONTRADICTIONS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+"""What Python, numpy and coremltools' builder raise where a node's attributes and inputs do not fit together in a way
+that nothing has checked before."""
+
+
+def contradiction(error: Exception) -> str:
+    """The cause to state for one of :data:`CONTRADICTIONS`, or for what it was raised from."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    text = (str(error).strip().splitlines() or [""])[0][:200]
+    return f"its attributes and inputs do not fit together ({type(error).__name__}: {text})"
+
+
 class Refused(Exception):
     """Raised by a lowering: this node cannot be expressed. Becomes one :class:`workbench.errors.Refusal`.
 

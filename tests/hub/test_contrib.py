@@ -44,6 +44,8 @@ BYTE = scalar(120, "uint8")
 QUANTISED = (u(2, 3, 4), STEP, BYTE)
 RESULT = (scalar(0.07), scalar(100, "uint8"))
 
+PLACES = np.asarray([[3, 0], [-1, 7]])
+
 FUSED = [
     case("Gelu", X),
     case("BiasGelu", X, f(8)),
@@ -75,6 +77,15 @@ FUSED = [
          label="MatMulNBits without zero points"),
     case("MatMulNBits", f(2, 32), u(5, 2, 16), f(10), u(5, 2), constants=(1, 2, 3), K=32, N=5, bits=8, block_size=16,
          label="MatMulNBits 8"),
+    case("MatMulNBits", f(2, 64), u(8, 4, 8), f(32), u(8, 2), constants=(1, 2, 3), K=64, N=8, bits=4, block_size=16,
+         label="MatMulNBits of whole blocks"),
+    case("MatMulNBits", f(2, 64), u(8, 4, 8), f(32), f(32), constants=(1, 2, 3), K=64, N=8, bits=4, block_size=16,
+         label="MatMulNBits around zeros that are no integers"),
+    case("GatherBlockQuantized", u(12, 16), PLACES, f(12, 2), u(12, 1), constants=(0, 2, 3), block_size=16),
+    case("GatherBlockQuantized", u(12, 32), PLACES, f(12, 2), constants=(0, 2), block_size=16, bits=8,
+         label="GatherBlockQuantized 8"),
+    case("GatherBlockQuantized", u(12, 20), PLACES, f(12, 3), constants=(0, 2), block_size=16,
+         label="GatherBlockQuantized with a last block that is shorter"),
 ]  # fmt: skip
 
 STEPPED = {"atol": 1.01, "rtol": 0}  # one step of the quantised result: onnxruntime rounds by tables and reciprocals

@@ -25,6 +25,8 @@ __all__ = [
 
 def executor_name(document: Document) -> str:
     """The name of the executor that taps the document's tensors: onnxruntime, for some formats through the hub."""
+    if document.recorded_by:
+        return f"{document.recorded_by}, recorded"
     if document.format == "onnx":
         return "onnxruntime"
     try:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from workbench.errors import ExecutionError
+from workbench.errors import ExecutionError, WorkbenchError
 from workbench.hub import IR_VERSION, Emitter, check_runtime, runs_hub_opset, runtime_opset, subgraphs
+from workbench.hub.native import make_session, run_session
 
 if TYPE_CHECKING:
     import onnx
@@ -52,6 +53,7 @@ class Fragment:
 
     Raises:
         ExecutionError: onnxruntime refuses the nodes, or is known to compute one of them wrongly.
+        LimitError: onnxruntime takes too long for them, or too much memory.
     """
 
     def __init__(
@@ -78,7 +80,8 @@ class Fragment:
         external: dict[str, Array] = {}
         self.inputs = self._boundary(graph, nodes, made, inputs or {}, external if constants == "folded" else None)
         for node in nodes:
-            proto = serialize_node(node)
+            with translated():  # an attribute that is no text, say
+                proto = serialize_node(node)
             proto.output[:] = [_computed(name) if name in cut else name for name in proto.output]
             graph.node.append(proto)
         graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._fetched)
@@ -120,6 +123,11 @@ class Fragment:
                 graph.input.append(onnx.ValueInfoProto(name=value.name, type=kind))
         return tuple(names)
 
+    @property
+    def constant_bytes(self) -> int:
+        """Size of the constants that are handed over at each run."""
+        return sum(array.nbytes for array in self._shared.values())
+
     def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         """Run the nodes once; feeds that are no inputs are ignored.
 
@@ -128,10 +136,11 @@ class Fragment:
 
         Raises:
             ExecutionError: the nodes cannot be computed on these feeds.
+            LimitError: they take too long, or too much memory.
         """
         given = {name: feeds[name] for name in self.inputs}
         with translated():
-            results = self._session.run(self._fetched, {**given, **self._shared})
+            results = run_session(self._session, self._fetched, {**given, **self._shared})
         return dict(zip(self.outputs, results, strict=True))
 
 
@@ -140,7 +149,7 @@ def translated() -> Any:
     """Turn onnxruntime's exceptions (classes of its own without a common base) into ours, with their first line."""
     try:
         yield
-    except ExecutionError:
+    except WorkbenchError:
         raise
     except Exception as error:
         text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
@@ -212,7 +221,7 @@ def _as_it_lies(tensor: ir.TensorProtocol) -> Array | None:
 def _inline(tensor: ir.TensorProtocol, name: str) -> onnx.TensorProto:
     import onnx
 
-    if tensor.dtype is ir.DataType.STRING or not isinstance(tensor, ir.ExternalTensor):
+    if tensor.dtype is ir.DataType.STRING or not isinstance(tensor, ir.ExternalTensor | ir.LazyTensor):
         proto: onnx.TensorProto = ir.serde.serialize_tensor(tensor)
         proto.name = name
         return proto
@@ -301,18 +310,16 @@ def _session(
     if external:
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in external.values()]
         options.add_external_initializers(list(external), values)
-    data, providers = model.SerializeToString(), ["CPUExecutionProvider"]
+    data = model.SerializeToString()
     # Blocks of channels serve windows alone; onnxruntime 1.32 dies of looking for them in unrolled float16 recurrences.
     windowed = any(node.op_type in _WINDOWED for node in graph.node)
     disabled = [] if windowed else ["NchwcTransformer"]
     with translated():
         try:
-            return onnxruntime.InferenceSession(
-                data, sess_options=options, providers=providers, disabled_optimizers=disabled
-            )
+            return make_session(data, options, disabled_optimizers=disabled)
         except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:
             if not optimise:
                 raise
         # Versions of onnxruntime fuse nodes into ones that they have no kernel for (1.23: transposed integer MatMul).
         options.graph_optimization_level = level.ORT_DISABLE_ALL
-        return onnxruntime.InferenceSession(data, sess_options=options, providers=providers)
+        return make_session(data, options)

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.document import TensorSpec
-from workbench.errors import ExecutionError
+from workbench.errors import ExecutionError, LimitError
 from workbench.executors.feeds import check_feeds
 from workbench.executors.fragment import Fragment, constant_tensor
 from workbench.hub import needed_nodes, spec_of
@@ -47,6 +47,7 @@ class OnnxRuntimeExecutor:
         Raises:
             ExecutionError: feeds that do not fit, a tensor that the model does not have, or a failure of onnxruntime;
                 the message names this executor, the model and the cause.
+            LimitError: it takes longer than ``limits.run_seconds``, or more memory than ``limits.memory_bytes``.
         """
         outputs = [value.name or "" for value in self.model.graph.outputs]
         wanted = outputs if tensors is None else list(tensors)
@@ -55,8 +56,8 @@ class OnnxRuntimeExecutor:
             given = {name: self._given(name, feeds) for name in wanted}
             computed = [name for name, array in given.items() if array is None]
             found = self._fragment(computed, set(computed) <= set(outputs)).run(feeds) if computed else {}
-        except ExecutionError as error:
-            raise ExecutionError(f"{self.name} cannot run {self.subject}: {error}") from error.__cause__
+        except (ExecutionError, LimitError) as error:
+            raise type(error)(f"{self.name} cannot run {self.subject}: {error}") from error.__cause__
         return {name: found[name] if array is None else array for name, array in given.items()}
 
     def _given(self, name: str, feeds: Mapping[str, Array]) -> Array | None:

@@ -52,6 +52,8 @@ def read(module: Any, options: Mapping[str, Any]) -> Document:
                 input_names=options.get("input_names") or _parameters(module, arguments),
                 output_names=options.get("output_names"),
                 dynamo=False,
+                do_constant_folding=False,  # weights stay what they are called, and batch norms stay on their own
+                training=torch.onnx.TrainingMode.PRESERVE,
             )
     except Exception as error:  # the exporter raises whatever the traced code raises
         line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -9,6 +9,7 @@ else is as it was, but that a node whose composition refuses is stamped with the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
@@ -57,7 +58,7 @@ def _replaceable(node: ir.Node) -> bool:
 
 def _expanded(hub: Specialized, known: Known) -> Specialized:
     graph = hub.model.graph
-    emitter = Emitter(graph.name or "model", fold=True)
+    emitter = Emitter(graph.name or "model", fold=True, open_shapes=hub.open_shapes)
     replay = _Expansion(emitter, hub.control, known)
     for value in graph.inputs:
         replay.values[value] = emitter.input(value.name or "", dtype_name(value.dtype), dims_of(value))
@@ -67,7 +68,7 @@ def _expanded(hub: Specialized, known: Known) -> Specialized:
         {layer for node in every_node(nodes) for layer in layers_of(node)} for nodes in (graph, emitter.nodes)
     )
     folded = (*hub.folded, *sorted(before - after))
-    return Specialized(expanded, folded, hub.control)
+    return replace(hub, model=expanded, folded=folded)
 
 
 class _Expansion(Replay):
@@ -112,7 +113,7 @@ class _Expansion(Replay):
         return body is not None
 
     def _compose(self, node: ir.Node, composition: Composition) -> None:
-        found = HubNode(self._copy(node))
+        found = HubNode(self._copy(node), self.emitter.open_shapes)
         with self.emitter.layer(layers_of(node) or self.emitter.layers, found.name):
             results = composition(found, self.emitter)
         if found.leftover():

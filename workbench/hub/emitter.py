@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,12 @@ from workbench.errors import ModelError
 from workbench.hub.follow import Follower
 from workbench.hub.opset import IR_VERSION, OPSET
 from workbench.hub.stamps import stamp
+from workbench.hub.stored import Grid, Stored
+from workbench.hub.symbolic import OpenShapes
 from workbench.hub.values import set_type, subgraphs
 
 Array = np.ndarray[Any, Any]
+_MOVES = frozenset({"Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 Mark = tuple[int, int, set[str]]
 Attribute = int | float | str | Sequence[int] | Sequence[float] | Sequence[str] | Array | ir.Attr
 
@@ -33,15 +37,17 @@ class Emitter:
         name: the graph's name.
         fold: replace every node whose inputs are all known by its value (used by the specialisation; a reader keeps
             the layers that its file has).
+        open_shapes: what is known of sizes that are open, where some are.
     """
 
-    def __init__(self, name: str, *, fold: bool = False) -> None:
+    def __init__(self, name: str, *, fold: bool = False, open_shapes: OpenShapes | None = None) -> None:
         self.name = name
         self.fold = fold
+        self.open_shapes = open_shapes
         self.nodes: list[ir.Node] = []
         self.inputs: list[ir.Value] = []
         self._initializers: list[ir.Value] = []
-        self._follower = Follower(fold=fold)
+        self._follower = Follower(fold=fold, open_shapes=open_shapes)
         self._names: set[str] = set()
         self._reserved: set[str] = set()
         self._counts: dict[str, int] = {}
@@ -135,8 +141,8 @@ class Emitter:
         results = self._follower.follow(node)
         if results is not None and self.fold:
             return [
-                self._constant(ir.tensor(array), value.name) if value.name else value
-                for value, array in zip(node.outputs, results, strict=True)
+                self._constant(self._folded(found, node), value.name) if value.name else value
+                for value, found in zip(node.outputs, results, strict=True)
             ]
         self.nodes.append(node)
         self._own.add(node)
@@ -153,7 +159,7 @@ class Emitter:
 
     def child(self, name: str) -> Emitter:
         """An emitter of a subgraph of a node that this one will emit; its names are taken here too."""
-        made = Emitter(name, fold=self.fold)
+        made = Emitter(name, fold=self.fold, open_shapes=self.open_shapes)
         made._names, made._reserved, made._counts = self._names, self._reserved, self._counts
         made._follower = self._follower
         made._layers, made._hint = self._layers, self._hint
@@ -221,6 +227,21 @@ class Emitter:
         return ir.Model(graph, ir_version=IR_VERSION, producer_name="workbench", metadata_props=dict(metadata or {}))
 
     # -- inside -------------------------------------------------------------------------------------------------
+
+    def _folded(self, found: Array | Grid, node: ir.Node) -> ir.TensorProtocol:
+        """What a node was folded into; what stays stored as integers goes by the layers that it was made by.
+
+        Weights that were only moved keep the name that they were trained under.
+        """
+        tensor: ir.TensorProtocol
+        if isinstance(found, Grid):
+            tensor = Stored(replace(found, layers=tuple(dict.fromkeys((*found.layers, *self._layers)))))
+        else:
+            tensor = ir.tensor(found)
+        source = node.inputs[0] if node.op_type in _MOVES and not node.domain else None
+        if source is not None and source.const_value is not None:
+            tensor.name = source.const_value.name
+        return tensor
 
     def _unique(self, name: str) -> str:
         candidate, count = name, self._counts.get(name, 0)

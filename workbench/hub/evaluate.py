@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from workbench.errors import ExecutionError
+from workbench.errors import ExecutionError, LimitError
+from workbench.hub.native import make_session, run_session
 from workbench.hub.opset import IR_VERSION
 from workbench.hub.runtime import check_runtime, runtime_opset
 
@@ -32,8 +33,12 @@ def evaluate(node: ir.Node, inputs: Sequence[Array | None]) -> list[Array]:
 
     Raises:
         ExecutionError: onnxruntime cannot compute the node, or not rightly.
+        LimitError: it takes too long, or too much memory.
     """
-    quick = _with_numpy(node, inputs)
+    try:
+        quick = _with_numpy(node, inputs)
+    except (ValueError, IndexError, TypeError, KeyError):  # the node contradicts its inputs: onnxruntime says how
+        quick = None
     return [quick] if quick is not None else _with_onnxruntime(node, inputs)
 
 
@@ -104,10 +109,9 @@ def _with_onnxruntime(node: ir.Node, inputs: Sequence[Array | None]) -> list[Arr
     options.log_severity_level = 4
     feeds = {f"i{index}": array for index, array in enumerate(inputs) if array is not None}
     try:
-        session = onnxruntime.InferenceSession(
-            proto.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
-        )
-        results = session.run(None, feeds)
+        results = run_session(make_session(proto.SerializeToString(), options), None, feeds)
+    except LimitError:
+        raise
     except Exception as error:  # onnxruntime raises classes of its own that share no base
         line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ExecutionError(f"onnx {node.op_type} {node.name!r} cannot be computed: {line}") from error

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from workbench import limits
+from workbench.errors import ModelError
 from workbench.hub.evaluate import RANDOM, evaluate
 from workbench.hub.infer import SMALL, infer_node
 from workbench.hub.opset import OPSET
+from workbench.hub.stored import Grid, kept
+from workbench.hub.symbolic import OpenShapes
 from workbench.hub.values import constant_of, has_subgraph
+from workbench.lowering import CONTRADICTIONS, contradiction
 
 Array = np.ndarray[Any, Any]
 
@@ -20,6 +25,7 @@ Array = np.ndarray[Any, Any]
 _NOT_COMPUTED = frozenset(
     {ir.DataType.STRING, ir.DataType.BFLOAT16}
     | {dtype for dtype in ir.DataType if dtype.name.startswith("FLOAT") and dtype.bitwidth < 16}
+    | {ir.DataType.INT4, ir.DataType.UINT4, ir.DataType.INT2, ir.DataType.UINT2}
 )
 """Element types that numpy does not have; what onnxruntime makes of them cannot be handed over as arrays."""
 
@@ -31,11 +37,14 @@ class Follower:
         fold: follow values of any size up to ``limits.folded_elements``; else only small ones (the arithmetic of
             shapes), which is enough to infer the shapes that depend on them.
         opset: of the default domain.
+        open_shapes: what is known of sizes that are open, where some are. Shapes that the model declares are then not
+            believed: they might be those of one size.
     """
 
-    def __init__(self, *, fold: bool = False, opset: int = OPSET) -> None:
+    def __init__(self, *, fold: bool = False, opset: int = OPSET, open_shapes: OpenShapes | None = None) -> None:
         self.fold = fold
         self.opset = opset
+        self.open_shapes = open_shapes
         self._known: dict[ir.Value, Array] = {}
 
     def known(self, value: ir.Value | None) -> Array | None:
@@ -45,14 +54,28 @@ class Follower:
         found = self._known.get(value)
         return constant_of(value) if found is None else found
 
-    def follow(self, node: ir.Node) -> list[Array] | None:
-        """Set the types of the node's outputs; return their values where they are known.
+    def follow(self, node: ir.Node) -> Sequence[Array | Grid] | None:
+        """Set the types of the node's outputs; return their values where they are known (see :mod:`stored`).
 
         Raises:
             ModelError: the node contradicts its schema or its inputs' types.
         """
+        try:
+            return self._follow(node)
+        except CONTRADICTIONS as error:
+            raise ModelError(f"onnx {node.op_type} {node.name!r}: {contradiction(error)}.") from error
+
+    def _follow(self, node: ir.Node) -> Sequence[Array | Grid] | None:
+        if self.open_shapes is not None and not has_subgraph(node):
+            for value in node.outputs:
+                value.shape = None
         infer_node(node, self._known, self.opset)
+        grid = kept(node) if self.fold else None
+        if grid is not None:
+            return [grid]
         results = self._evaluate(node)
+        if results is None and self.open_shapes is not None and self.fold:
+            return self.open_shapes.follow(node)
         if results is not None and not self.fold:
             pairs = zip(node.outputs, results, strict=True)
             self._known.update((value, array) for value, array in pairs if array.size <= SMALL)

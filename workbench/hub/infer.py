@@ -7,6 +7,7 @@ its arity and attributes checked against the schema first, keeps those out and g
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,8 @@ def check_node(node: ir.Node, opset: int = OPSET) -> None:
             raise ModelError(f"{where}: the required attribute {name!r} is missing.")
     if node.op_type == "Split" and not node.domain:
         _check_split(node, where)
+    if node.op_type == "Einsum" and not node.domain:
+        _check_einsum(node, where)
 
 
 def _check_split(node: ir.Node, where: str) -> None:
@@ -63,6 +66,18 @@ def _check_split(node: ir.Node, where: str) -> None:
     count = node.attributes.get("num_outputs")
     if count is not None and count.as_int() != len(node.outputs):
         raise ModelError(f"{where}: num_outputs is {count.as_int()} but the node has {len(node.outputs)} outputs.")
+
+
+_TERM = r"[A-Za-z]*(\.\.\.)?[A-Za-z]*"
+_EQUATION = re.compile(rf"{_TERM}(,{_TERM})*(->{_TERM})?")
+
+
+def _check_einsum(node: ir.Node, where: str) -> None:
+    """Of an equation with other characters onnx's inference never comes back."""
+    equation = node.attributes["equation"]
+    text = "" if equation.is_ref() else equation.value
+    if not isinstance(text, str) or not _EQUATION.fullmatch("".join(text.split(" "))):
+        raise ModelError(f"{where}: the equation {str(text)[:80]!r} is none: letters, '...', commas and one '->'.")
 
 
 def _check_window(node: ir.Node) -> None:

@@ -15,8 +15,9 @@ from workbench.hub.node import HubNode
 from workbench.hub.replay import RESOLVERS
 from workbench.hub.stamps import refusal_of
 from workbench.hub.structure import fed_by
+from workbench.hub.symbolic import OpenShapes
 from workbench.hub.values import has_subgraph
-from workbench.lowering import Outcome, Refused, Table
+from workbench.lowering import CONTRADICTIONS, Outcome, Refused, Table, contradiction
 from workbench.plan import Verdict
 
 
@@ -49,24 +50,38 @@ _OF_SHAPES = ("Shape", "Size")  # their results depend on the sizes of what they
 
 
 def lower_graph(
-    graph: ir.Graph, table: Table[Lowering], target: Target, progress: Progress, stage: str = "lowering"
+    graph: ir.Graph,
+    table: Table[Lowering],
+    target: Target,
+    progress: Progress,
+    stage: str = "lowering",
+    open_shapes: OpenShapes | None = None,
+    elements: Callable[[HubNode, Any], Any] | None = None,
 ) -> list[Outcome]:
     """Lower every node of a specialised graph; a refused node does not stop the others.
 
-    A lowering is called as ``lowering(node, target)`` and returns one value or a sequence of them.
+    A lowering is called as ``lowering(node, target)`` and returns one value or a sequence of them. ``open_shapes`` is
+    that of the specialised graph, for a target that takes open sizes; such a target is asked for a tensor of sizes as
+    ``elements(node, array)``, in the place of a lowering of the arithmetic that makes it.
     """
     outcomes = []
     total = max(len(graph), 1)
     for index, node in enumerate(graph):
         if index % 16 == 0:
             progress(stage, index / total)
-        outcomes.append(_lower(HubNode(node), table, target))
+        outcomes.append(_lower(HubNode(node, open_shapes), table, target, elements))
     progress(stage, 1.0)
     return outcomes
 
 
-def _lower(node: HubNode, table: Table[Lowering], target: Target) -> Outcome:
+def _lower(
+    node: HubNode, table: Table[Lowering], target: Target, elements: Callable[[HubNode, Any], Any] | None
+) -> Outcome:
     try:
+        made = None if elements is None or len(node.outputs) != 1 else node.elements(node.outputs[0])
+        if elements is not None and made is not None:
+            target.bind(node, [elements(node, made)])
+            return Outcome(node.layers, node.label, Verdict.EXACT)
         lowering = table.find(node.operator, node.version, node.domain)
         if lowering is None or refusal_of(node.node) is not None:
             raise _unknown(node, table.target)
@@ -79,6 +94,9 @@ def _lower(node: HubNode, table: Table[Lowering], target: Target) -> Outcome:
     except Refused as refusal:
         target.stand_in(node)
         return Outcome(node.layers, node.label, Verdict.REFUSED, refusal.cause, refusal.way_out)
+    except CONTRADICTIONS as error:
+        target.stand_in(node)
+        return Outcome(node.layers, node.label, Verdict.REFUSED, contradiction(error))
     if node.approximations:
         return Outcome(node.layers, node.label, Verdict.APPROXIMATE, "; ".join(node.approximations))
     return Outcome(node.layers, node.label, Verdict.EXACT)

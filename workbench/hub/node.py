@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from workbench.hub.opset import schema_of, since_version
 from workbench.hub.stamps import approximations_of, layers_of
+from workbench.hub.symbolic import OpenShapes
 from workbench.hub.values import constant_of, dtype_name
 from workbench.lowering import Refused
 
@@ -20,10 +21,16 @@ class HubNode:
     """One node of a specialised hub graph.
 
     Every attribute has to be read (:meth:`leftover` names those that were not): no attribute is ever ignored silently.
+
+    Args:
+        open_shapes: what is known of the graph's open sizes. Where there are some, a shape holds
+            :class:`workbench.hub.sizes.Size` s beside numbers: whatever a lowering does with one holds for all of its
+            range, or refuses.
     """
 
-    def __init__(self, node: ir.Node) -> None:
+    def __init__(self, node: ir.Node, open_shapes: OpenShapes | None = None) -> None:
         self.node = node
+        self._open_shapes = open_shapes
         self.operator = node.op_type
         self.domain = node.domain
         self.version = since_version(node.op_type, node.domain)
@@ -84,13 +91,33 @@ class HubNode:
         return default if self.input(index) is None else self.require_constant(index)
 
     def shape(self, value: ir.Value) -> tuple[int, ...]:
-        """The value's static shape; refused if a dimension is only known at run time."""
-        if value.shape is None or not all(isinstance(dim, int) for dim in value.shape):
+        """The value's shape, numbers and open sizes; refused if a dimension is only known at run time."""
+        known = value.shape is not None and all(isinstance(dim, int) for dim in value.shape)
+        if not known and self._open_shapes is not None:
+            return self._open_shape(value, self._open_shapes)
+        if value.shape is None or not known:
             raise Refused(f"the shape of {value.name!r} depends on values at run time")
         return tuple(int(dim) for dim in value.shape)  # type: ignore[arg-type]  # checked above
 
+    def _open_shape(self, value: ir.Value, known: OpenShapes) -> tuple[int, ...]:
+        """Sizes behave as numbers do, so that they are typed as such: what does not hold for all of them raises."""
+        shape = known.shape(value)
+        if shape is None:
+            raise Refused(f"the shape of {value.name!r} depends on values at run time")
+        for axis, size in enumerate(shape):
+            if size is None:
+                raise Refused(
+                    f"the size of {value.name!r} along axis {axis} does not follow from {known.describe()}",
+                    "fix these with shapes={…}",
+                )
+        return tuple(size for size in shape if size is not None)  # type: ignore[misc]  # sizes among them, see above
+
+    def elements(self, value: ir.Value) -> Array | None:
+        """The elements of a small integer tensor that is made of open sizes; ``None`` of every other."""
+        return None if self._open_shapes is None else self._open_shapes.made(value)
+
     def rank(self, value: ir.Value) -> int:
-        return len(self.shape(value))
+        return len(self.shape(value)) if value.shape is None else len(value.shape)
 
     def dtype(self, value: ir.Value) -> str:
         """numpy's name of the value's dtype."""

@@ -18,12 +18,12 @@ import onnx_ir as ir
 # The one part of onnx-ir that clones a single node with values of an outer graph; it has no public name in 1.1.
 from onnx_ir._cloner import Cloner
 
-from workbench.errors import ModelError
+from workbench.errors import ModelError, WorkbenchError
 from workbench.hub.emitter import Emitter, needed_nodes
 from workbench.hub.infer import check_node
 from workbench.hub.stamps import layers_of, stamp_refusal
 from workbench.hub.values import subgraphs
-from workbench.lowering import Refused
+from workbench.lowering import CONTRADICTIONS, Refused, contradiction
 
 Array = np.ndarray[Any, Any]
 
@@ -116,8 +116,13 @@ class Replay:
             if value not in self.values and value.const_value is not None:
                 self.values[value] = self.emitter.tensor(value.const_value, value.name)
         for node in graph:
-            with self.emitter.layer(layers_of(node) or self.emitter.layers):
-                self.each(node, self)
+            try:
+                with self.emitter.layer(layers_of(node) or self.emitter.layers):
+                    self.each(node, self)
+            except WorkbenchError:  # one of them is a ValueError
+                raise
+            except CONTRADICTIONS as error:
+                raise ModelError(f"onnx {node.op_type} {node.name!r}: {contradiction(error)}.") from error
 
     def node(self, node: ir.Node) -> None:
         """Replay one node."""

@@ -1,8 +1,11 @@
-"""Specialisation: a hub graph with its input shapes fixed, everything that follows from them computed.
+"""Specialisation: a hub graph with its input shapes fixed, or their ranges known, and what follows from them computed.
 
 Before: any hub graph. After: inputs have static shapes; nodes whose inputs are all known are constants (the arithmetic
 of shapes vanishes); an ``If`` whose condition is known is replaced by its branch; dead nodes are gone; values have
 inferred types. Stamps and the names of values survive.
+
+Sizes that are given a range stay open: they have names, shapes are made of those, and constant becomes only what is the
+same for every size in the range.
 
 For a target that says what becomes of control flow (:class:`Control`) there is more: loops of a known number of steps
 are written out, sequences and optionals are resolved, and what stays of control flow has bodies specialised likewise.
@@ -11,18 +14,20 @@ are written out, sequences and optionals are resolved, and what stays of control
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from workbench.document import TensorSpec
+from workbench.document import Dim, TensorSpec
 from workbench.errors import LimitError, ModelError, OptionError
 from workbench.hub import branches, loops, sequences
 from workbench.hub.emitter import Emitter
+from workbench.hub.ranges import Flexible, ShapeOption, check_shapes, fixed_shape, flexible_inputs
 from workbench.hub.replay import Control, Replay, every_node
 from workbench.hub.stamps import layers_of
+from workbench.hub.symbolic import OpenShapes
 from workbench.hub.values import dims_of, dtype_name, spec_of
 
 RESOLVING = (branches, loops, sequences)
@@ -36,32 +41,19 @@ class Specialized:
     model: ir.Model
     folded: tuple[str, ...]
     control: Control | None = None
+    open_shapes: OpenShapes | None = None
+    """What is known of the sizes that are left open; ``None`` where all are fixed."""
+    flexible: Mapping[str, Flexible] = field(default_factory=dict)
+    """The inputs that have open sizes."""
 
 
-def open_dimensions(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> list[TensorSpec]:
+def open_dimensions(model: ir.Model, shapes: Mapping[str, Any]) -> list[TensorSpec]:
     """Inputs that still have a dynamic dimension once ``shapes`` is applied."""
     return [
         spec_of(value)
         for value in model.graph.inputs
         if isinstance(value.type, ir.TensorType) and value.name not in shapes and not spec_of(value).is_static
     ]
-
-
-def check_shapes(inputs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> None:
-    """Check the option ``shapes`` against the model's inputs.
-
-    Raises:
-        OptionError: an unknown name, another rank, or another size than the model has fixed.
-    """
-    by_name = {spec.name: spec for spec in inputs}
-    for name, shape in shapes.items():
-        if name not in by_name:
-            raise OptionError(f"shapes: the model has no input {name!r}; its inputs are {', '.join(map(str, inputs))}.")
-        spec = by_name[name]
-        if not all(isinstance(size, int) and size >= 0 for size in shape):
-            raise OptionError(f"shapes: {name!r} takes non-negative integers, not {tuple(shape)}.")
-        if not spec.takes(shape):
-            raise OptionError(f"shapes: {name!r} is {spec.describe()}; {tuple(shape)} does not fit it.")
 
 
 CONSTANT_ELEMENTS = 1024
@@ -99,7 +91,7 @@ def fixed_inputs(inputs: Sequence[TensorSpec], constants: Mapping[str, Any]) -> 
 
 def specialize(
     model: ir.Model,
-    shapes: Mapping[str, Sequence[int]] | None = None,
+    shapes: Mapping[str, ShapeOption] | None = None,
     control: Control | None = None,
     constants: Mapping[str, np.ndarray[Any, Any]] | None = None,
 ) -> Specialized:
@@ -107,7 +99,8 @@ def specialize(
 
     Args:
         model: a hub graph; it is not changed.
-        shapes: input name → sizes, for the inputs with dynamic dimensions.
+        shapes: input name → sizes, for the inputs with dynamic dimensions; with ranges, or several, for sizes that are
+            left open.
         constants: of :func:`fixed_inputs`: inputs that become constants.
         control: what becomes of control flow and sequences; by default only branches that are known are chosen.
 
@@ -118,17 +111,27 @@ def specialize(
     """
     graph = model.graph
     shapes = shapes or {}
-    check_shapes([spec_of(value) for value in graph.inputs], shapes)
-    emitter = Emitter(graph.name or "model", fold=True)
+    specs = [spec_of(value) for value in graph.inputs]
+    check_shapes(specs, shapes)
+    flexible = flexible_inputs(specs, shapes)
+    emitter = Emitter(graph.name or "model", fold=True, open_shapes=_open_shapes(flexible))
     given = {value.name for value in graph.inputs}
     emitter.reserve(value.name for value in graph.outputs if value.name and value.name not in given)
     replay = Replay(emitter, control)
     for value in graph.inputs:
+        if value.type is None:
+            raise ModelError(f"the input {value.name!r} has no type; the file is damaged.")
         if constants and value.name and value.name in constants:
             replay.values[value] = emitter.const(constants[value.name])
         elif isinstance(value.type, ir.TensorType):
-            shape = shapes.get(value.name or "", dims_of(value))
+            name = value.name or ""
+            shape = fixed_dims(shapes[name], flexible.get(name)) if name in shapes else dims_of(value)
             replay.values[value] = emitter.input(value.name or "", dtype_name(value.dtype), shape)
+        elif control is None:
+            raise OptionError(
+                f"shapes: the input {value.name!r} is no tensor; the sizes of such a model cannot be fixed. "
+                "Leave shapes and constants out."
+            )
     try:
         replay.graph(graph)
     except RecursionError as error:
@@ -140,4 +143,21 @@ def specialize(
     kept = {layer for node in every_node(emitter.nodes) for layer in layers_of(node)}
     named = [layer for node in every_node(graph) for layer in layers_of(node)]
     folded = tuple(dict.fromkeys(layer for layer in named if layer not in kept))
-    return Specialized(specialized, folded, control)
+    return Specialized(specialized, folded, control, emitter.open_shapes, flexible)
+
+
+def fixed_dims(shape: ShapeOption, flexible: Flexible | None) -> tuple[Dim, ...]:
+    """The dimensions of an input that a shape was given for; what is open goes by its name."""
+    return flexible.dims if flexible is not None else fixed_shape(shape)
+
+
+def _open_shapes(flexible: Mapping[str, Flexible]) -> OpenShapes | None:
+    """The open sizes, where there are some."""
+    if not flexible:
+        return None
+    made = OpenShapes()
+    for shapes in flexible.values():
+        for dim, (low, high) in zip(shapes.dims, shapes.bounds, strict=True):
+            if isinstance(dim, str):
+                made.add(dim, low, high)
+    return made

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.document import Dim, TensorSpec
+from workbench.errors import ModelError
 
 _PLAIN = {
     ir.DataType.FLOAT: "float32",
@@ -28,8 +29,15 @@ def dtype_name(dtype: ir.DataType | None) -> str:
 
 
 def dtype_named(name: str) -> ir.DataType:
-    """The inverse of :func:`dtype_name`."""
-    return _BY_NAME.get(name) or ir.DataType[name.upper()]
+    """The inverse of :func:`dtype_name`.
+
+    Raises:
+        ModelError: there is no such dtype.
+    """
+    found = _BY_NAME.get(name) or ir.DataType.__members__.get(name.upper())
+    if found is None:
+        raise ModelError(f"a tensor of dtype {name!r} is not known in the hub.")
+    return found
 
 
 def dtype_of(array: np.ndarray[Any, Any]) -> str:

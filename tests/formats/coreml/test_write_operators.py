@@ -502,6 +502,7 @@ def test_every_lowering_has_a_case() -> None:
     tested = {case.operator for case in (*CASES, *BITS)}
     elsewhere = {
         *("Constant", "ConstantOfShape", "Range"),  # folded by the hub, or refused: test_write_refusals
+        *("Shape", "Size"),  # folded by the hub, or of open sizes: test_write_flexible
         *("If", "Loop"),  # test_write_control
         # test_write_bits, by their distributions
         *("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),

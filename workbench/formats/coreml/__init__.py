@@ -29,6 +29,7 @@ class CoreMLFormat(Format):
     suffixes = (".mlpackage", ".mlmodel", ".mlpackage.zip")
     options = CoreMLOptions
     read_options = ("function", "precision")
+    flexible_shapes = True
     control = Control(unrolled=512, longest=4_096, kept=True)
 
     def claims(self, path: Path) -> bool:
@@ -39,6 +40,11 @@ class CoreMLFormat(Format):
             return path.is_file() and (is_archive(path) or is_spec(path))
         except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
             return False
+
+    def is_only(self, folder: Path) -> bool:
+        """Whether it is a package with nothing beside its manifest and its data."""
+        names = {entry.name for entry in folder.iterdir()}
+        return is_package(folder) and names <= {"Manifest.json", "Data"}
 
     def adopts(self, source: object) -> bool:
         """Whether it is coremltools' ``MLModel`` or a ``Model`` message."""

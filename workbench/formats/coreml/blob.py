@@ -9,9 +9,10 @@ Such elements are packed from the lowest bit of the first byte on. All numbers a
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -23,6 +24,8 @@ Array = np.ndarray[Any, Any]
 _ALIGNMENT = 64
 _SENTINEL = 0xDEADBEEF
 _VERSION = 2
+_PIECE = 4 << 20
+_TILE = 32
 _RECORD = struct.Struct("<IIQQQ")
 
 DTYPES: dict[int, str] = {
@@ -30,6 +33,8 @@ DTYPES: dict[int, str] = {
     10: "uint2", 11: "uint4", 12: "uint3", 13: "uint6", 14: "int32", 15: "uint32", 16: "float8e4m3fn", 17: "float8e5m2",
 }  # fmt: skip
 """The record's dtype number → our name of it."""
+
+_NUMBERS = {name: number for number, name in DTYPES.items()}
 
 BITS = {"uint1": 1, "uint2": 2, "uint3": 3, "uint4": 4, "uint6": 6, "int4": 4}
 """Width of the dtypes whose elements are less than a byte; their arrays are uint8, for ``int4`` int8."""
@@ -82,6 +87,101 @@ class BlobFile:
         if padding > min(7, 8 * size):
             raise ModelError(f"{where} claim {padding} bits of padding.")
         return Blob(dtype, unpack(data, dtype, (8 * size - padding) // BITS[dtype]))
+
+    def stored(self, offset: int) -> tuple[int, Array, int]:
+        """The tensor's dtype number, its bytes as they are stored, and the bits of padding behind them.
+
+        Raises:
+            ModelError: as :meth:`read`.
+        """
+        self.read(offset)
+        record = self._bytes[offset : offset + _RECORD.size].tobytes()
+        _, kind, size, start, padding = _RECORD.unpack(record)
+        return kind, self._bytes[start : start + size], padding
+
+
+def write_blobs(path: Path, blobs: Sequence[tuple[int, Array, int]]) -> list[int]:
+    """Write a weight file of tensors as :meth:`BlobFile.stored` gives them; returns where their records stand."""
+    offsets = []
+    with path.open("wb") as handle:
+        handle.write(struct.pack("<II", len(blobs), _VERSION).ljust(_ALIGNMENT, b"\0"))
+        for kind, data, padding in blobs:
+            offset = handle.tell()
+            offsets.append(offset)
+            record = _RECORD.pack(_SENTINEL, kind, data.size, offset + _ALIGNMENT, padding)
+            handle.write(record.ljust(_ALIGNMENT, b"\0"))
+            handle.write(np.ascontiguousarray(data).data)
+            handle.write(b"\0" * (-data.size % _ALIGNMENT))
+    return offsets
+
+
+class BlobWriter:
+    """Writes a weight file, tensor by tensor, without a copy of any of them in memory; use it in a ``with``.
+
+    Args:
+        path: of the file; it is made when the first tensor is written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle: BinaryIO | None = None
+        self._count = 0
+
+    def __enter__(self) -> BlobWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle is not None:
+            self._handle.seek(0)
+            self._handle.write(struct.pack("<II", self._count, _VERSION))
+            self._handle.close()
+
+    def write(self, array: Array, dtype: str) -> int:
+        """Append a tensor of one of :data:`DTYPES`; returns where its metadata record stands."""
+        if self._handle is None:
+            self._handle = self.path.open("wb")
+            self._handle.write(b"\0" * _ALIGNMENT)
+        data = pack(array, dtype) if dtype in BITS else array
+        spare = 8 * data.size - BITS[dtype] * array.size if dtype in BITS else 0
+        offset = self._aligned()
+        record = _RECORD.pack(_SENTINEL, _NUMBERS[dtype], data.nbytes, offset + _ALIGNMENT, spare)
+        self._handle.write(record.ljust(_ALIGNMENT, b"\0"))
+        for piece in _pieces(data):
+            self._handle.write(piece.data)
+        self._count += 1
+        return offset
+
+    def _aligned(self) -> int:
+        """Fill up to the next boundary."""
+        assert self._handle is not None
+        self._handle.write(b"\0" * (-self._handle.tell() % _ALIGNMENT))
+        return self._handle.tell()
+
+
+def _pieces(array: Array) -> Iterator[Array]:
+    """The bytes in the order of the elements; of an array that lies otherwise in memory, a few rows at a time."""
+    if array.flags.c_contiguous:
+        yield array.reshape(-1).view(np.uint8)
+        return
+    rows = max(1, _PIECE * array.shape[0] // array.nbytes)
+    for begin in range(0, array.shape[0], rows):
+        part = array[begin : begin + rows]
+        piece = np.empty(part.shape, part.dtype)
+        for place in range(0, part.shape[-1], _TILE):  # a turned matrix a few columns at a time: they lie together
+            piece[..., place : place + _TILE] = part[..., place : place + _TILE]
+        yield piece.reshape(-1).view(np.uint8)
+
+
+def pack(array: Array, dtype: str) -> Array:
+    """The inverse of :func:`unpack`: elements of a sub-byte dtype as bytes."""
+    bits = BITS[dtype]
+    values = np.asarray(array).reshape(-1).view(np.uint8) & np.uint8(2**bits - 1)
+    if bits == 4:
+        even = np.concatenate([values, np.zeros(values.size % 2, np.uint8)])
+        packed: Array = even[::2] | (even[1::2] << 4)
+        return packed
+    flags = (values[:, None] >> np.arange(bits, dtype=np.uint8)) & 1
+    return np.packbits(flags.reshape(-1), bitorder="little")
 
 
 def typed(data: Array, dtype: str, where: str) -> Array:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from workbench.errors import OptionError
 from workbench.formats.base import Options
+from workbench.formats.coreml.pass_list import left_out
 
 PRECISIONS = ("fp32", "fp16", "mixed")
 
@@ -95,6 +96,9 @@ class CoreMLOptions(Options):
         probabilities: the source's output that holds the probabilities, where there are several outputs.
         compress: how large weights are held, through ``coremltools.optimize``: ``palettize8``, ``palettize6``,
             ``palettize4``, ``palettize2``, ``int8`` (all of iOS16 and later), ``int4`` (iOS18); ``""`` leaves them.
+        passes: which of coremltools' optimisations are run: ``all``, ``none``, a list of names to run
+            (``["fuse_conv_bias"]``), or of names to leave out (``["-fuse_gelu_exact"]``); in a text, names have commas
+            between them. The names are in ``workbench.formats.coreml.pass_list.OPTIMISATIONS``.
         metadata: what is said about the model in words; ``author``, ``license``, ``version`` and ``description`` have
             places of their own in the file. What the source says is kept unless it is said again.
     """
@@ -109,6 +113,7 @@ class CoreMLOptions(Options):
     label_name: str = "classLabel"
     probabilities: str = ""
     compress: str = ""
+    passes: str | Sequence[str] = "all"
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -130,6 +135,7 @@ class CoreMLOptions(Options):
         _check_texts("metadata", self.metadata)
         _check_labels(self.labels)
         self._check_compression()
+        left_out(self.passes)
 
     def _check_compression(self) -> None:
         from workbench.formats.coreml.compression import SCHEMES

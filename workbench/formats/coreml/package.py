@@ -15,14 +15,14 @@ import tempfile
 import uuid
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from workbench import limits
 from workbench.errors import ModelError, SaveError
-from workbench.files import contained
+from workbench.files import contained, inner_parts, shown
 from workbench.formats.coreml import compiled
 
 MANIFEST = "Manifest.json"
@@ -195,13 +195,18 @@ def _open_archive(path: Path) -> Package:
             members = [member for member in archive.infolist() if not member.is_dir()]
             limits.check("archive_members", len(members), str(path))
             limits.check("archive_bytes", sum(member.file_size for member in members), str(path))
+            outside = next((member for member in members if inner_parts(member.filename) is None), None)
+            if outside is not None:
+                raise _escaping(path, outside)
             base = _package_in(members, path)
             for member in members:
                 name = PurePosixPath(member.filename)
                 if base == name.parent or base in name.parents:
                     _unpack(archive, member, root, name.relative_to(base), path)
         return _open_folder(root, str(path), keep)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, zlib.error) as error:
+    except OSError as error:
+        raise ModelError(f"{path}: the archive cannot be unpacked ({error.strerror or error}).") from error
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError, zlib.error) as error:
         raise ModelError(f"{path}: the archive cannot be unpacked ({error}).") from error
 
 
@@ -217,14 +222,17 @@ def _package_in(members: list[zipfile.ZipInfo], path: Path) -> PurePosixPath:
     return found.pop()
 
 
+def _escaping(path: Path, member: zipfile.ZipInfo) -> ModelError:
+    return ModelError(f"{path}: the archive's member {shown(member.filename)} would lie outside it; nothing was read.")
+
+
 def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, root: Path, name: PurePosixPath, path: Path) -> None:
-    if (
-        name.is_absolute()
-        or ".." in name.parts
-        or any("\\" in part or ":" in part or "\0" in part for part in name.parts)
-    ):
-        raise ModelError(f"{path}: the archive's member {member.filename!r} would lie outside it; nothing was read.")
-    target = root.joinpath(*name.parts)
+    parts = inner_parts(str(name))
+    if parts is None or "\\" in member.filename:
+        raise _escaping(path, member)
+    if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
+        raise ModelError(f"{path}: the archive's member {shown(member.filename)} is no plain file; links are refused.")
+    target = root.joinpath(*parts)
     target.parent.mkdir(parents=True, exist_ok=True)
     left = member.file_size  # a member may unpack to more than it says
     with archive.open(member) as source, target.open("xb") as copy:
@@ -238,7 +246,7 @@ def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, root: Path, name:
 # -- writing ------------------------------------------------------------------------------------------------------
 
 
-def write_package(path: Path, spec: bytes, weights: Path | Mapping[str, Path] | None) -> None:
+def write_package(path: Path, spec: bytes, weights: Path | Mapping[str, Path] | None, *, move: bool = False) -> None:
     """Write a model to the not yet existing ``path``, the same bytes at every call.
 
     Args:
@@ -246,6 +254,7 @@ def write_package(path: Path, spec: bytes, weights: Path | Mapping[str, Path] | 
         spec: the serialised ``Model`` message.
         weights: the file that the message calls ``@model_path/weights/weight.bin``; of several files, each by its name
             in that folder.
+        move: take the file away from where it is; only for a folder.
 
     Raises:
         SaveError: the form cannot hold the model.
@@ -262,10 +271,12 @@ def write_package(path: Path, spec: bytes, weights: Path | Mapping[str, Path] | 
     elif path.suffix == ".mlmodelc":
         raise SaveError(f"{path.name}: only Apple's coremlc compiles a model; save it as .mlpackage.")
     else:
-        _write_folder(path, spec, weights)
+        _write_folder(path, spec, weights, shutil.move if move else shutil.copyfile)
 
 
-def _write_folder(path: Path, spec: bytes, weights: Path | Mapping[str, Path] | None) -> None:
+def _write_folder(
+    path: Path, spec: bytes, weights: Path | Mapping[str, Path] | None, put: Callable[[Path, Path], object]
+) -> None:
     items = {_SPEC: ("model.mlmodel", "CoreML Model Specification")}
     target = path / "Data" / _SPEC
     target.parent.mkdir(parents=True)
@@ -275,7 +286,7 @@ def _write_folder(path: Path, spec: bytes, weights: Path | Mapping[str, Path] | 
         folder = path / "Data" / _WEIGHTS
         folder.mkdir()
         for name, file in weights.items() if isinstance(weights, Mapping) else [("weight.bin", weights)]:
-            shutil.copyfile(file, folder / name)
+            put(file, folder / name)
     entries = {
         _identifier(name): {"author": _AUTHOR, "description": description, "name": short, "path": name}
         for name, (short, description) in items.items()

@@ -1,64 +1,25 @@
 """The pass pipeline that a lowered program goes through, and what its operations stand for afterwards.
 
-coremltools' passes are run one by one, so that work can be cancelled between them. Chosen are those that keep the
-meaning of a tensor together with its name: every fusion names its result after the tensor that it computes. Left out
-are passes that change a layout under its name (``reduce_transposes``, ``compose_conv1d``), that trade a division
-for a less exact product (``divide_to_multiply``) or a product and a sum for a batch norm, whose epsilon then changes
-the result by 5·10⁻⁶ (``fuse_elementwise_to_batchnorm``), and all that our lowerings give nothing to do.
+coremltools' passes are run one by one, so that work can be cancelled between them; :mod:`pass_list` says which.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from workbench.document import Progress
 from workbench.formats.coreml import toolkit
+from workbench.formats.coreml.duplicates import deduplication
+from workbench.formats.coreml.float16 import bound_results, every, to_float16
 from workbench.formats.coreml.from_onnx.names import Names
 from workbench.formats.coreml.from_onnx.target import STAMP
+from workbench.formats.coreml.pass_list import AFTER_FLOAT16, CLOSING, DEDUPLICATION, FUSIONS, short
 from workbench.hub import HubNode
-from workbench.hub.half import to_half
-
-_FUSIONS = (
-    "common::noop_elimination",
-    "common::const_elimination",
-    "common::fuse_matmul_weight_bias",
-    "common::fuse_linear_bias",
-    "common::fuse_gelu_tanh_approximation",
-    "common::fuse_gelu_exact",
-    "common::fuse_leaky_relu",
-    "common::fuse_conv_scale",
-    "common::fuse_conv_bias",
-    "common::fuse_reduce_mean",
-    "common::fuse_conv_batchnorm",
-    "common::fuse_conv_scale",  # again: a batch norm in between is gone now
-    "common::fuse_conv_bias",
-    "common::fuse_conv_batchnorm",
-    "common::fuse_prelu",
-    "common::prelu_to_lrelu",
-    "common::merge_consecutive_relus",
-    "common::merge_consecutive_reshapes",
-    "common::merge_consecutive_transposes",
-    "common::remove_redundant_ops",
-)
-_AFTER_FLOAT16 = (
-    "common::const_elimination",
-    "common::dead_code_elimination",
-    "common::cast_optimization",  # cancels the casts that stand between two operations in float16
-    "common::dead_code_elimination",
-)
-_CLOSING = (
-    "mil_backend::fuse_activation_silu",
-    "common::const_elimination",
-    "common::const_deduplication",
-    "common::dead_code_elimination",
-    "common::topological_reorder",
-    "nn_backend::handle_unused_inputs",
-)
 
 
 class Lineage:
@@ -98,8 +59,9 @@ class Lineage:
             if layers:
                 result[operation] = tuple(layers)
         for operation in reversed([operation for operation in stamped if operation not in result]):
-            if operation.op_type.startswith("constexpr_"):  # compressed weights: of the layers that read them
-                readers = [result.get(reader, ()) for var in operation.outputs for reader in var.child_ops]
+            # Compressed weights, and what makes of an input what the source takes: of the layers that read them.
+            readers = [result.get(reader, ()) for var in operation.outputs for reader in var.child_ops]
+            if any(readers):
                 result[operation] = tuple(dict.fromkeys(layer for layers in readers for layer in layers))
         return result
 
@@ -154,34 +116,50 @@ Step = Callable[[Callable[[], object]], object]
 """One pass; it is given a function to call now and then, which raises to cancel it."""
 
 
-def run(program: Any, lineage: Lineage, keep_fp32: Keeper | None, progress: Progress) -> None:
+def run(
+    program: Any, lineage: Lineage, keep_fp32: Keeper | None, progress: Progress, left_out: Set[str] = frozenset()
+) -> None:
     """Run the pipeline; call it inside a :func:`toolkit.session`.
 
     Args:
         program: changed in place.
         keep_fp32: tells of an operation's source layers whether it stays in float32; ``None`` leaves all as they are.
+        left_out: names of optimisations (:data:`pass_list.OPTIMISATIONS`) that are not run.
 
     Raises:
         Cancelled: by the progress listener, between two passes or within the one that rounds to float16.
     """
     function = program.functions["main"]
-    steps: list[tuple[str, Step]] = [_step(program, name) for name in _FUSIONS]
+    steps: list[tuple[str, Step]] = [_step(program, name) for name in FUSIONS if short(name) not in left_out]
     if keep_fp32 is not None:
         steps.append(("float16", lambda tick: _to_float16(program, lineage, keep_fp32, tick)))
-        steps += [_step(program, name) for name in _AFTER_FLOAT16]
-    steps += [_step(program, name) for name in _CLOSING]
-    for count, (name, step) in enumerate(steps):
-        tick = functools.partial(progress, f"optimising: {name}", count / len(steps))
-        tick()
-        step(tick)
-    program.validate()
+        steps += [_step(program, name) for name in AFTER_FLOAT16]
+        steps.append(("bounds", lambda tick: bound_results(function)))
+    steps += [_step(program, name) for name in CLOSING if short(name) not in left_out]
+    stored = any(operation.op_type.startswith("constexpr_") for operation in every(function))
+    with contextlib.nullcontext() if stored else toolkit.all_replaceable():
+        for count, (name, step) in enumerate(steps):
+            tick = functools.partial(progress, f"optimising: {name}", count / len(steps))
+            tick()
+            before = list(every(function))
+            step(tick)
+            _let_go(before, set(every(function)))
     _detach_outputs(function)
     name_uniquely(function, lineage)
 
 
+def _let_go(before: Sequence[Any], after: Set[Any]) -> None:
+    """Let go of the arrays of operations that a pass has removed: their variables live as long as the draft."""
+    for operation in before:
+        if operation not in after:
+            for var in (*operation.outputs, *operation.internal_inputs.values()):
+                var._sym_val = None
+
+
 def _step(program: Any, name: str) -> tuple[str, Step]:
     registry = toolkit.submodule("converters.mil.mil.passes.pass_registry").PASS_REGISTRY
-    return name.partition("::")[2], lambda tick: registry[name](program)
+    chosen = deduplication() if name == DEDUPLICATION else registry[name]
+    return short(name), lambda tick: chosen(program)
 
 
 def _to_float16(program: Any, lineage: Lineage, keep_fp32: Keeper, tick: Callable[[], object]) -> None:
@@ -189,28 +167,12 @@ def _to_float16(program: Any, lineage: Lineage, keep_fp32: Keeper, tick: Callabl
     name_uniquely(function, lineage)  # the pass remembers its casts by name
     layers = lineage.layers(function)
     lineage.before_float16(function)
-    quantization = toolkit.submodule("converters.mil.mil.passes.defs.quantization")
 
     def selected(operation: Any) -> bool:
         tick()  # the pass takes its time over large weights, operation by operation
         return not keep_fp32(layers.get(operation, ()))
 
-    quantization.FP16ComputePrecision(op_selector=selected)(program)
-    _bound_constants(function)
-
-
-def _bound_constants(function: Any) -> None:
-    """Let the casts of constants to float16 make bounds of what lies far beyond its range, where they made infinities.
-
-    The pass rounds a constant by a cast whose value it knows; the next one folds it.
-    """
-    for operation in every(function):
-        if operation.op_type != "cast" or operation.dtype.val != "fp16" or operation.x.val is None:
-            continue
-        (rounded,) = operation.outputs
-        if rounded.val is not None and np.isinf(rounded.val).any():
-            bound = to_half(np.asarray(operation.x.val))
-            rounded._sym_val.val = bound[()] if np.isscalar(rounded.val) else bound
+    to_float16(program, selected)
 
 
 def _detach_outputs(function: Any) -> None:
@@ -248,14 +210,6 @@ def name_uniquely(function: Any, lineage: Lineage) -> None:
             var.name = names.unique(var.name)
     for operation in operations:
         operation.name = operation.outputs[0].name
-
-
-def every(block: Any) -> Iterator[Any]:
-    """The operations of a function or block, and those of their own blocks."""
-    for operation in block.operations:
-        yield operation
-        for nested in operation.blocks:
-            yield from every(nested)
 
 
 def _is_const(operation: Any) -> bool:

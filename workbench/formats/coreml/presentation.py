@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import onnx_ir as ir
+import numpy as np
 
 from workbench.document import Classifier, Pixels, TensorSpec
 from workbench.errors import OptionError
 from workbench.files import digest
 from workbench.formats.base import Source
 from workbench.formats.coreml import toolkit
+from workbench.formats.coreml.flexible import describe_shapes
 from workbench.formats.coreml.from_onnx.names import identifier
 from workbench.formats.coreml.interface import COLOURS
 from workbench.formats.coreml.options import CHANNELS, TARGETS, CoreMLOptions, ImageInput
-from workbench.hub import spec_of
+from workbench.hub import Flexible, OpenShapes, Specialized, spec_of
 
 DIGEST = "workbench.source_sha256"
 """The key of the source's digest among the words about the model."""
 
 _WORDS = {"author": "author", "license": "license", "version": "versionString", "description": "shortDescription"}
 _COLOUR_SPACES = {name: number for number, name in COLOURS.items()}
+_CHANNELS_LAST = (0, 2, 3, 1)
 _CLASSES_SUFFIX = "_probs"
 """What coremltools adds to the label's name for that of the probabilities."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An input that takes pictures of one size.
+    """An input that takes pictures.
 
     Attributes:
-        shape: [1, C, H, W].
+        shape: [1, C, H, W]; height and width may be open sizes.
         colours: the order of the channels.
         pixels: how the values of the source's input follow.
     """
@@ -49,6 +51,7 @@ class Presentation:
     Attributes:
         names: input or output of the graph → the name that it is given.
         pictures: input of the graph → the pictures that it takes.
+        flexible: input of the graph → the shapes that it takes in the program's interface, if several.
         classifier: in the graph's names.
         states: input of the graph → the output that becomes its value in the next run.
         reserved: what coremltools calls a classifier's label and probabilities.
@@ -57,13 +60,19 @@ class Presentation:
         OptionError: an option that does not fit the graph.
     """
 
-    def __init__(self, options: CoreMLOptions, graph: ir.Graph, source: Source) -> None:
+    def __init__(self, options: CoreMLOptions, hub: Specialized, source: Source) -> None:
+        graph = hub.model.graph
         self._source = source
         self._words = {**source.metadata, **options.metadata}
         inputs = {spec.name: spec for spec in map(spec_of, graph.inputs)}
         outputs = {spec.name: spec for spec in map(spec_of, graph.outputs)}
         self.names = _names(options.names, [*inputs, *outputs])
-        self.pictures = {name: _picture(name, wanted, inputs) for name, wanted in options.images.items()}
+        known = hub.open_shapes
+        self.pictures = {name: _picture(name, wanted, inputs, known) for name, wanted in options.images.items()}
+        self.flexible = {
+            name: _pictured(shapes, self.pictures[name]) if name in self.pictures else shapes
+            for name, shapes in hub.flexible.items()
+        }
         self.states = _states(options, inputs, outputs)
         self.classifier = self._classifier(options, outputs)
         self.reserved = _own_names(self.classifier.label) if self.classifier is not None else ()
@@ -119,8 +128,10 @@ class Presentation:
             picture = self.pictures.get(own.get(feature.name, ""))
             if picture is not None:
                 image = feature.type.imageType  # which makes it one
-                image.height, image.width = picture.shape[2:]
+                if own[feature.name] not in self.flexible:
+                    image.height, image.width = picture.shape[2:]
                 image.colorSpace = _COLOUR_SPACES[picture.colours]
+        describe_shapes(description, {name: self.flexible.get(source) for name, source in own.items()})
         for key, text in self._words.items():
             if key in _WORDS:
                 setattr(description.metadata, _WORDS[key], text)
@@ -178,18 +189,18 @@ def _states(
     return dict(options.states)
 
 
-def _picture(name: str, wanted: ImageInput, inputs: Mapping[str, TensorSpec]) -> Picture:
+def _picture(name: str, wanted: ImageInput, inputs: Mapping[str, TensorSpec], known: OpenShapes | None) -> Picture:
     """The picture that the input can take: [1, C, H, W], or [1, H, W, C] transposed."""
     if name not in inputs:
         raise OptionError(f"images: the model has no input {name!r}; it has {', '.join(inputs)}.")
     spec = inputs[name]
     count = CHANNELS[wanted.colours]
-    shape = tuple(int(str(size)) for size in spec.shape or ()) if spec.is_static else ()
+    shape: tuple[Any, ...] = tuple(known.extent(size) if known is not None else size for size in spec.shape or ())
     perm: tuple[int, ...] | None
-    if len(shape) == 4 and shape[0] == 1 and shape[1] == count:
+    if len(shape) == 4 and _is(shape[0], 1) and _is(shape[1], count):
         perm = None
-    elif len(shape) == 4 and shape[0] == 1 and shape[3] == count:
-        perm, shape = (0, 2, 3, 1), (1, count, shape[1], shape[2])
+    elif len(shape) == 4 and _is(shape[0], 1) and _is(shape[3], count):
+        perm, shape = _CHANNELS_LAST, (1, count, shape[1], shape[2])
     else:
         raise OptionError(
             f"images: {spec} is not the tensor of one {wanted.colours} picture: "
@@ -199,4 +210,22 @@ def _picture(name: str, wanted: ImageInput, inputs: Mapping[str, TensorSpec]) ->
         raise OptionError(f"images: {spec} is not of a floating-point dtype.")
     return Picture(
         shape, wanted.colours, Pixels(wanted.per_channel(wanted.scale), wanted.per_channel(wanted.bias), perm)
+    )
+
+
+def _is(size: object, number: int) -> bool:
+    return isinstance(size, int) and size == number
+
+
+def _pictured(shapes: Flexible, picture: Picture) -> Flexible:
+    """The shapes of an input in the order of the axes that its pictures have."""
+    if picture.pixels.perm is None:
+        return shapes
+    order = [int(axis) for axis in np.argsort(picture.pixels.perm)]
+
+    def turned(items: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(items[axis] for axis in order)
+
+    return Flexible(
+        turned(shapes.dims), turned(shapes.default), turned(shapes.bounds), tuple(map(turned, shapes.shapes))
     )

@@ -44,6 +44,13 @@ class Program:
         self.block: Any = found.block_specializations[found.opset]
         self.version = _release(found.opset, package.label)
         self.inputs = tuple(named_spec(named, f"{package.label}: the input") for named in found.inputs)
+        names = [spec.name for spec in self.inputs]
+        if len(set(names)) < len(names):
+            raise ModelError(f"{package.label}: two inputs of the function {self.name!r} have one name.")
+        made = {named.name for operation in self.block.operations for named in operation.outputs}
+        nowhere = next((name for name in self.block.outputs if name not in made.union(names)), None)
+        if nowhere is not None:
+            raise ModelError(f"{package.label}: the output {nowhere!r} of the program is made by no operation.")
 
     def layers(self) -> tuple[Layer, ...]:
         """Every operation of the function but its constants; operations of nested blocks follow their owner."""

@@ -73,7 +73,7 @@ class ProgramForm:
             value.blobFileValue.fileName
             for function in self._message.functions.values()
             for block in function.block_specializations.values()
-            for value in _values(block)
+            for value in values_in(block)
             if value.WhichOneof("value") == "blobFileValue"
         }
 
@@ -129,10 +129,11 @@ class ProgramForm:
         raise ModelError(f"{self.program.package.label}: the classes {given!r} are no constant of the program.")
 
 
-def _values(block: Any) -> Iterator[Any]:
+def values_in(block: Any) -> Iterator[Any]:
+    """Every value that stands in a block's operations, or in the blocks inside them."""
     for operation in block.operations:
         yield from operation.attributes.values()
         for argument in operation.inputs.values():
             yield from (binding.value for binding in argument.arguments if binding.WhichOneof("binding") == "value")
         for nested in operation.blocks:
-            yield from _values(nested)
+            yield from values_in(nested)

@@ -17,6 +17,7 @@ from workbench.formats.coreml.forms import form_of
 from workbench.formats.coreml.image import is_picture, tensor_of
 from workbench.formats.coreml.interface import Interface, interface_of
 from workbench.formats.coreml.package import Package, open_package, write_package
+from workbench.lowering import Refused
 
 PROVENANCE = "workbench.provenance"
 """The key of our provenance record in the description's user-defined metadata."""
@@ -69,6 +70,10 @@ class CoreMLDocument(Document):
         """The hub graph; lowered once."""
         if self._hub is None:
             self._hub = self._form.hub(self.name)
+            for name, label in (self.provenance.labels if self.provenance is not None else {}).items():
+                weight = self._hub.graph.initializers.get(name)
+                if weight is not None and weight.const_value is not None:
+                    weight.const_value.name = label
         return self._hub
 
     def write(self, path: Path) -> None:
@@ -84,6 +89,15 @@ class CoreMLDocument(Document):
         if elsewhere:
             raise SaveError(f"{self.name}: weights in {elsewhere} cannot be copied into a new package.")
         write_package(path, self._package.spec, {name: self._package.blob(file) for file, name in files.items()})
+
+    def excerpt(self, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> CoreMLDocument:
+        """The operations of a program between tensors, as a program (see :class:`workbench.document.Document`)."""
+        from workbench.formats.coreml.excerpt import excerpt
+        from workbench.formats.coreml.program_form import ProgramForm
+
+        if self.widened or not isinstance(self._form, ProgramForm):
+            raise Refused("only parts of an ML program can stand alone, calculated as it is stored")
+        return excerpt(self._package, f"part of {self.name}", self._form.program.name, inputs, outputs)
 
     def _classifier(self) -> Classifier | None:
         labels, probabilities = self._form.labels, self.interface.probabilities_name
@@ -116,6 +130,10 @@ class CoreMLDocument(Document):
             return fed(value, self._features[name], self._form.keys.get(name))
         dtype = next(spec.dtype for spec in self.inputs if spec.name == name)
         return tensor_of(value, self._features[name], dtype)
+
+    def takes_pictures(self, name: str) -> bool:
+        """Whether the description says so of the input."""
+        return name in self._features and self._features[name].kind == "image"
 
     def default_feed(self, spec: TensorSpec) -> Any:
         """Zeros for a state, its default value for what is optional; ``None`` for everything else."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import logging
 import sys
 import threading
@@ -27,8 +28,24 @@ def session() -> Iterator[None]:
     The builder numbers its names from module variables, so a program built in a session of its own is named the same
     every time.
     """
-    with _LOCK, _quiet(), _clean_builder():
+    with _LOCK, _quiet(), _clean_builder(), _remembered_types(), _uncollected():
         yield
+
+
+@contextlib.contextmanager
+def all_replaceable() -> Iterator[None]:
+    """Spare a program without ``constexpr_*`` operations the search for values that depend on one.
+
+    coremltools goes through the whole program for it each time that a pass is done with a block. Use it inside a
+    :func:`session`.
+    """
+    block = submodule("converters.mil.mil.block").Block
+    found = block._propagate_nonreplaceable_vars
+    block._propagate_nonreplaceable_vars = lambda self: None
+    try:
+        yield
+    finally:
+        block._propagate_nonreplaceable_vars = found
 
 
 @functools.lru_cache(maxsize=1)
@@ -85,6 +102,42 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _remembered_types() -> Iterator[None]:
+    """Describe each of the builder's types once: it asks for a description whenever it looks at a value."""
+    places = [submodule(f"converters.mil.mil.types.{name}") for name in ("type_mapping", "type_tensor", "type_list")]
+    described = places[0].get_type_info
+    known: dict[Any, Any] = {}
+
+    def remembered(kind: Any) -> Any:
+        try:
+            if kind not in known:
+                known[kind] = described(kind)
+            return known[kind]
+        except TypeError:  # what cannot be hashed, or is no type: the builder asks what things are
+            return described(kind)
+
+    for place in places:
+        place.get_type_info = remembered
+    try:
+        yield
+    finally:
+        for place in places:
+            place.get_type_info = described
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep Python's collector from going through all that the builder makes, again and again: it is no garbage yet."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import math
 import shutil
 import tempfile
 import weakref
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from workbench.document import Dim, Document, Progress, Provenance, TensorLink, TensorSpec
@@ -17,20 +20,27 @@ from workbench.errors import OptionError
 from workbench.formats.base import Draft, Source
 from workbench.formats.coreml import passes, toolkit
 from workbench.formats.coreml.compression import SCHEMES, compress, is_compressed
+from workbench.formats.coreml.export import export
+from workbench.formats.coreml.flexible import check_flexible
 from workbench.formats.coreml.from_onnx import TABLE
 from workbench.formats.coreml.from_onnx.carrier import held_shape
+from workbench.formats.coreml.from_onnx.names import identifier
 from workbench.formats.coreml.from_onnx.target import ProgramTarget
 from workbench.formats.coreml.options import CoreMLOptions
 from workbench.formats.coreml.package import open_package, write_package
+from workbench.formats.coreml.pass_list import left_out
 from workbench.formats.coreml.presentation import Presentation
 from workbench.formats.coreml.read import PROVENANCE, CoreMLDocument
-from workbench.hub import OPSET, Specialized, layers_of, lower_graph, spec_of
+from workbench.hub import OPSET, Specialized, constant_of, layers_of, lower_graph, spec_of
 from workbench.hub.bodies import expand_bodies
+from workbench.hub.half import BEYOND
 from workbench.hub.replay import every_node
 from workbench.lowering import Outcome, approximations
 from workbench.plan import Verdict
 
 _STATE = "a state is kept in float16: relative 2⁻¹¹"
+_LOOKED_AT = 1 << 16
+_BOUNDED = f"numbers from ±{BEYOND:.0e} on are held at ±65504".replace("e+0", "e")
 _FLOAT16 = "computed in float16: relative 2⁻¹¹ for each operation, infinite beyond ±65504"
 
 
@@ -41,7 +51,8 @@ def draft(hub: Specialized, source: Source, options: CoreMLOptions, progress: Pr
         OptionError: ``keep_fp32`` names a layer that the model does not have.
     """
     _check_layers(hub, options)
-    presentation = Presentation(options, hub.model.graph, source)
+    check_flexible(hub.flexible)
+    presentation = Presentation(options, hub, source)
     hub = expand_bodies(hub, lambda node: TABLE.find(node.op_type, OPSET, node.domain) is not None)
     with toolkit.session():
         target = ProgramTarget(
@@ -52,10 +63,13 @@ def draft(hub: Specialized, source: Source, options: CoreMLOptions, progress: Pr
             presentation.pictures,
             presentation.reserved,
             presentation.states,
+            hub.open_shapes,
         )
         with target.function:
             target.adopt_inputs()
-            outcomes = lower_graph(hub.model.graph, TABLE, target, progress)
+            outcomes = lower_graph(
+                hub.model.graph, TABLE, target, progress, open_shapes=hub.open_shapes, elements=target.elements
+            )
             target.finish_outputs()
     if presentation.states:
         outcomes = [
@@ -79,7 +93,15 @@ def _rounded(outcome: Outcome, node: ir.Node, options: CoreMLOptions) -> Outcome
     rounded = any(value.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE) for value in made)
     if outcome.verdict is Verdict.REFUSED or not rounded or not set(outcome.layers).isdisjoint(options.keep_fp32):
         return outcome
-    return _noted(outcome, _FLOAT16)
+    note = f"{_FLOAT16}; {_BOUNDED}" if any(map(_has_bound, node.inputs)) else _FLOAT16
+    return _noted(outcome, note)
+
+
+def _has_bound(value: ir.Value | None) -> bool:
+    """Whether the value is a constant, of a size that a look costs nothing, with a number that float16 bounds."""
+    small = value is not None and value.const_value is not None and value.const_value.size <= _LOOKED_AT
+    array = constant_of(value) if small else None
+    return array is not None and array.dtype.kind == "f" and bool((np.abs(array[np.isfinite(array)]) >= BEYOND).any())
 
 
 def _keeps(node: ir.Node, states: Mapping[str, str]) -> bool:
@@ -139,7 +161,7 @@ class ProgramDraft(Draft):
             spec = self._serialize(weights, lambda stage, share: progress(stage, share * 0.8))
             progress("writing the package", 0.8)
             blob = weights / "weight.bin"
-            write_package(package, spec, blob if blob.exists() else None)
+            write_package(package, spec, blob if blob.exists() else None, move=True)
             shutil.rmtree(weights)
             progress("reading it back", 0.9)
             document = CoreMLDocument(open_package(package), self._source.name_with(".mlpackage"), None)
@@ -156,18 +178,13 @@ class ProgramDraft(Draft):
         with toolkit.session():
             program = toolkit.mil().Program()
             program.add_function("main", self._target.function)
-            passes.run(program, lineage, self._float32_keeper(), progress)
+            passes.run(program, lineage, self._float32_keeper(), progress, left_out(self._options.passes))
             if self._options.compress:
                 compress(program, SCHEMES[self._options.compress], progress)
             program._check_early_error_out_for_invalid_program()
-            exporter = toolkit.submodule("converters.mil.backend.mil.load")
             provenance = self._provenance(program.functions["main"], lineage)
-            message = exporter.load(
-                program,
-                str(weights),
-                specification_version=self._options.specification,
-                classifier_config=self._presentation.config(self._probabilities()),
-            )
+            classifier = self._presentation.config(self._probabilities())
+            message = export(program, weights, self._options.specification, classifier)
         self._presentation.describe(
             message.description, {own: spec.name for own, spec in self._target.input_names.items()}
         )
@@ -214,8 +231,24 @@ class ProgramDraft(Draft):
             folded=self._hub.folded,
             approximate=approximations(self.outcomes),
             constants=self._source.constants,
+            labels=self._labels(function),
             pictures={own: taken[spec.name].pixels for own, spec in inputs.items() if spec.name in taken},
         )
+
+    def _labels(self, function: Any) -> dict[str, str]:
+        """The constants of the program that are weights as they were trained → what they were called then."""
+        held = {op.outputs[0].name: op.outputs[0] for op in function.operations if op.op_type == "const"}
+        weights = self._hub.model.graph.initializers.values()
+        names = Counter(identifier(weight.name or "") for weight in weights)
+        found = {}
+        for weight in weights:
+            own, label = identifier(weight.name or ""), weight.const_value.name if weight.const_value else None
+            size = math.prod(weight.shape.numpy()) if weight.shape is not None else 0
+            for name in (own, f"{own}_to_fp16"):
+                var = held.get(name)
+                if label and label != name and names[own] == 1 and var is not None and math.prod(var.shape) == size:
+                    found[name] = label
+        return found
 
     def _hub_values(self) -> list[TensorSpec]:
         graph = self._hub.model.graph
@@ -233,7 +266,11 @@ def _source_specs(own: dict[str, TensorSpec], source: tuple[TensorSpec, ...]) ->
 
 def _same_shape(own: tuple[int, ...], source: tuple[Dim, ...] | None) -> bool:
     """Whether a program value has the shape in which the source's tensor is held; a scalar may be a row of one."""
-    if source is None or not all(isinstance(size, int) for size in source):
+    if source is None:
+        return False
+    if any(isinstance(size, str) for size in source):  # open sizes, which go by names of their own in the program
+        return len(own) == len(source)
+    if not all(isinstance(size, int) for size in source):
         return False
     sizes = tuple(size for size in source if isinstance(size, int))
     return own == held_shape(sizes) or (not sizes and own == (1,))

@@ -11,7 +11,7 @@ from workbench.hub.opset import IR_VERSION, OPSET, schema_of
 from workbench.hub.upgrade.newer import accept_newer
 from workbench.hub.upgrade.registry import RETIRED_IN, find_newer, find_retired, find_step, is_superset, versions
 from workbench.hub.upgrade.site import Names, Site
-from workbench.lowering import Refused
+from workbench.lowering import CONTRADICTIONS, Refused, contradiction
 
 if TYPE_CHECKING:
     from onnx.defs import OpSchema
@@ -45,6 +45,8 @@ def upgrade(model: ir.Model, to: int = OPSET) -> None:
             _upgrade_node(node, names, node.version or opset, to)
         except Refused as refused:
             refusals.append(_line(node, node.version or opset, refused))
+        except CONTRADICTIONS as error:
+            refusals.append(_line(node, node.version or opset, Refused(contradiction(error))))
     if refusals:
         count = f"{len(refusals)} node{'s' if len(refusals) != 1 else ''} refused"
         head = f"The model cannot be brought from opset {opset} to {to}: {count}"

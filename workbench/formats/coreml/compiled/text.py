@@ -54,6 +54,8 @@ class TextReader:
         tokens.expect("(")
         if not tokens.next[:1].isdigit():
             tokens.expected("a version")
+        if tokens.next.partition(".")[0] != "1":
+            tokens.wrong(f"the text is of version {tokens.next[:20]}; only versions 1.x are known.")
         tokens.at += 1
         tokens.expect(")")
         into.version = 1

@@ -142,7 +142,7 @@ def hardmax_13(node: HubNode, t: ProgramTarget) -> Any:
     """One at the first maximum along the axis, else 0."""
     x, axis = t.var(node.value(0)), node.axis()
     first = t.op("reduce_argmax", x=x, axis=axis, keep_dims=True)
-    steps = [1] * len(x.shape)
-    steps[axis] = x.shape[axis]
-    positions = t.const(np.arange(x.shape[axis], dtype=np.int32).reshape(steps), "positions")
+    steps, size = [1] * len(x.shape), t.shape(x)[axis]
+    steps[axis] = size
+    positions = t.counted(size, steps)
     return t.cast(t.op("equal", x=positions, y=first), t.kind(x))

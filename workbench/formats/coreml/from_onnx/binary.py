@@ -90,7 +90,7 @@ def _integer_power(x: Var, exponents: Array, shape: tuple[int, ...], t: ProgramT
         present = (exponents >> digit) & 1 == 1
         factor = square
         if not present.all():
-            chosen, whole = t.const(present, "digit"), np.broadcast_shapes(tuple(square.shape), exponents.shape)
+            chosen, whole = t.const(present, "digit"), np.broadcast_shapes(t.shape(square), exponents.shape)
             factor = t.select(chosen, square, np.int32(1), whole)
         result = t.op("mul", x=result, y=factor)
     return result
@@ -155,7 +155,7 @@ def where_16(node: HubNode, t: ProgramTarget) -> Any:
 def prelu_16(node: HubNode, t: ProgramTarget) -> Any:
     """MIL's ``prelu`` takes one slope a channel of a tensor of rank 3 and more; other slopes are selected."""
     x, slope = t.var(node.value(0)), node.value(1)
-    shape, constant = tuple(x.shape), node.constant(1)
+    shape, constant = t.shape(x), node.constant(1)
     if constant is not None and t.is_float(x) and len(shape) >= 3:
         per_channel = constant.reshape((1,) * (len(shape) - constant.ndim) + constant.shape)
         if all(size == 1 for axis, size in enumerate(per_channel.shape) if axis != 1):

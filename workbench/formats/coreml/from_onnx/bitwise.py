@@ -89,5 +89,6 @@ def bitshift_11(node: HubNode, t: ProgramTarget) -> Any:
 def _power(t: ProgramTarget, exponent: Var) -> Var:
     """2 to the power of 0 … 30, looked up."""
     powers = t.const(np.left_shift(1, np.arange(31, dtype=np.int64)), "powers")
-    flat = t.reshape(exponent, (math.prod(exponent.shape),))
-    return t.reshape(t.op("gather", x=powers, indices=flat, axis=0), exponent.shape)
+    shape = t.shape(exponent)
+    flat = t.reshape(exponent, (math.prod(shape),))
+    return t.reshape(t.op("gather", x=powers, indices=flat, axis=0), shape)

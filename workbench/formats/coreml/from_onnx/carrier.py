@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from workbench.formats.coreml.toolkit import mil
+from workbench.hub.sizes import OpenSize, Size, least
 from workbench.lowering import Refused
 
 Array = np.ndarray[Any, Any]
@@ -112,7 +113,24 @@ def check_shape(name: str, shape: tuple[int, ...]) -> None:
     check_filled(name, shape)
 
 
+def is_empty(shape: tuple[int, ...]) -> bool:
+    """Whether a size of the shape is 0."""
+    return any(not isinstance(size, Size) and size == 0 for size in shape)
+
+
+def may_be_empty(shape: tuple[int, ...]) -> bool:
+    """Whether a size of the shape is open and might be 0."""
+    return any(isinstance(size, Size) and least(size) <= 0 for size in shape)
+
+
 def check_filled(name: str, shape: tuple[int, ...]) -> None:
     """Refuse tensors without elements."""
-    if 0 in shape:
+    if is_empty(shape):
         raise Refused(f"{name!r} has the shape {list(shape)}: Core ML has no empty tensors")
+
+
+def check_always_filled(name: str, shape: tuple[int, ...]) -> None:
+    """Refuse tensors that have no elements at some of the open sizes."""
+    for size in shape:
+        if isinstance(size, Size) and least(size) <= 0:
+            raise OpenSize(size, f"{name!r} may be empty, for {size} may be 0, and Core ML has no empty tensors")

@@ -45,7 +45,7 @@ def _block(t: ProgramTarget, node: HubNode, graph: ir.Graph, given: Sequence[tup
     """
     for value, var in given:
         t.adopt(value, var)
-    for outcome in lower_graph(graph, TABLE, t, silent):
+    for outcome in lower_graph(graph, TABLE, t, silent, open_shapes=t.open_shapes, elements=t.elements):
         if outcome.verdict is Verdict.REFUSED:
             raise Refused(f"in it, {outcome.operator} {outcome.layers[-1]!r}: {outcome.note}", outcome.way_out)
         if outcome.verdict is Verdict.APPROXIMATE and outcome.note not in node.approximations:

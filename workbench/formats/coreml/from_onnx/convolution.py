@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from workbench.formats.coreml.from_onnx.shape import sliced
+from workbench.formats.coreml.from_onnx.slicing import Pick, entire, sliced
 from workbench.formats.coreml.from_onnx.table import lowers
 from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
 from workbench.formats.coreml.from_onnx.windows import Windows, windows_of
 from workbench.hub import HubNode
+from workbench.hub.sizes import is_open
 from workbench.lowering import Refused
 
 
@@ -21,11 +22,13 @@ def conv_22(node: HubNode, t: ProgramTarget) -> Any:
     windows = windows_of(node, node.shape(weights)[2:], shape[2:])
     groups = node.attr_int("group")
     _check_rank(shape)
+    if is_open(node.shape(weights)):
+        raise Refused("computed weights of an open size", "fix the size with shapes={…}, or make them constants")
     if node.constant(1) is None and max(windows.dilations) > 1:
         raise Refused("computed weights cannot be dilated in Core ML", "make the weights constants of the model")
     return _with_bias(node, t, _transposable=False, arguments={
-        "x": t.var(node.value(0)), "weight": t.var(weights), "strides": list(windows.strides), "pad_type": "custom",
-        "pad": windows.flat_pads, "dilations": list(windows.dilations), "groups": groups,
+        "x": t.var(node.value(0)), "weight": t.var(weights), "strides": list(windows.strides), **windows.padding,
+        "dilations": list(windows.dilations), "groups": groups,
     })  # fmt: skip
 
 
@@ -45,7 +48,7 @@ def _with_bias(node: HubNode, t: ProgramTarget, *, _transposable: bool, argument
 
 
 def _add_bias(x: Var, bias: Var, t: ProgramTarget) -> Var:
-    return t.op("add", x=x, y=t.reshape(bias, (bias.shape[0],) + (1,) * (len(x.shape) - 2)))
+    return t.op("add", x=x, y=t.reshape(bias, (t.shape(bias)[0],) + (1,) * (len(x.shape) - 2)))
 
 
 @lowers("ConvTranspose", since=22)
@@ -68,9 +71,10 @@ def convtranspose_22(node: HubNode, t: ProgramTarget) -> Any:
     grown = [(0, 0), (0, 0), *((max(-before, 0), max(-after, 0)) for before, after in crops)]
     wide = t.op("pad", x=full, pad=np.asarray(grown, np.int32).reshape(-1), mode="constant",
                 constant_val=t.scalar(0, full))  # fmt: skip
-    picks = [range(size) for size in wide.shape[:2]]
+    picks = [entire(size) for size in t.shape(wide)[:2]]
     picks += [
-        range(max(before, 0), size - max(after, 0)) for size, (before, after) in zip(wide.shape[2:], crops, strict=True)
+        Pick(max(before, 0), size - max(after, 0) - max(before, 0))
+        for size, (before, after) in zip(t.shape(wide)[2:], crops, strict=True)
     ]
     result = sliced(t, wide, picks)
     return result if node.input(2) is None else _add_bias(result, t.var(node.value(2)), t)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from workbench.formats.coreml.from_onnx.narrow import refuse_narrow
-from workbench.formats.coreml.from_onnx.shape import sliced
+from workbench.formats.coreml.from_onnx.slicing import entire, sliced
 from workbench.formats.coreml.from_onnx.table import lowers
 from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
 from workbench.hub import HubNode
+from workbench.hub.symbolic import broadcast
 from workbench.lowering import Refused
 
 
@@ -71,21 +71,21 @@ def _diagonal(t: ProgramTarget, operand: _Operand) -> _Operand:
     for letter in operand.term:
         while term.count(letter) > 1:
             first, second = [axis for axis, other in enumerate(term) if other == letter][:2]
-            size = x.shape[first]
+            size = t.shape(x)[first]
             order = [axis for axis in range(len(term)) if axis not in (first, second)] + [first, second]
-            rest = [x.shape[axis] for axis in order[:-2]]
+            rest = [t.shape(x)[axis] for axis in order[:-2]]
             row = t.reshape(t.transpose(x, order), [*rest, size * size])
-            x = sliced(t, row, [*map(range, rest), range(0, size * size, size + 1)])
+            x = sliced(t, row, [*map(entire, rest), range(0, size * size, size + 1)])
             term = "".join(term[axis] for axis in order[:-1])
     return _Operand(x, term)
 
 
 def _broadcast(t: ProgramTarget, operands: Sequence[_Operand]) -> list[_Operand]:
     """The operands with the axes of an ellipsis grown to the size that the others have there."""
-    sizes: dict[str, int] = {}
+    sizes: dict[str, Any] = {}
     for operand in operands:
-        for letter, size in zip(operand.term, operand.x.shape, strict=True):
-            sizes[letter] = max(size, sizes.get(letter, 1))
+        for letter, size in zip(operand.term, t.shape(operand.x), strict=True):
+            (sizes[letter],) = broadcast([(sizes.get(letter, 1),), (size,)])
     return [_Operand(t.broadcast(one.x, [sizes[letter] for letter in one.term]), one.term) for one in operands]
 
 
@@ -105,10 +105,10 @@ def _product(t: ProgramTarget, first: _Operand, second: _Operand, kept: str) -> 
     inner = [letter for letter in left.term if letter in right.term and letter not in kept]
     rows = [letter for letter in left.term if letter not in right.term]
     columns = [letter for letter in right.term if letter not in left.term]
-    sizes = dict(zip(left.term, left.x.shape, strict=True)) | dict(zip(right.term, right.x.shape, strict=True))
+    sizes = dict(zip(left.term, t.shape(left.x), strict=True)) | dict(zip(right.term, t.shape(right.x), strict=True))
 
     def many(letters: list[str]) -> int:
-        return int(np.prod([sizes[letter] for letter in letters], dtype=np.int64))
+        return math.prod(sizes[letter] for letter in letters)
 
     matrices = t.op(
         "matmul",

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from workbench.formats.coreml.from_onnx.shape import sliced
+from workbench.formats.coreml.from_onnx.slicing import Pick, entire, sliced
 from workbench.formats.coreml.from_onnx.table import lowers
 from workbench.formats.coreml.from_onnx.target import IOS16, ProgramTarget, Var
 from workbench.hub import HubNode
+from workbench.hub.sizes import is_open, same
 from workbench.lowering import Refused
 
 _MODES = {"none": "update", "add": "add", "mul": "mul", "min": "min", "max": "max"}
@@ -22,6 +23,8 @@ def positive(node: HubNode, index: int, sizes: Any, t: ProgramTarget) -> Var:
     Args:
         sizes: the size of the axis, or the sizes of the axes that the last dimension of the indices speaks of.
     """
+    if is_open(sizes if isinstance(sizes, tuple) else (sizes,)):
+        return _positive_of_open(node, index, sizes, t)
     value, bounds = node.value(index), np.asarray(sizes, dtype=np.int64)
     constant = node.constant(index)
     if constant is not None:
@@ -33,6 +36,22 @@ def positive(node: HubNode, index: int, sizes: Any, t: ProgramTarget) -> Var:
     return t.op("select", cond=t.op("less", x=x, y=np.int32(0)), a=t.op("add", x=x, y=size), b=x)
 
 
+def _positive_of_open(node: HubNode, index: int, sizes: Any, t: ProgramTarget) -> Var:
+    """The same where a size is open; constants have to lie within the smallest."""
+    constant, value = node.constant(index), node.value(index)
+    listed = sizes if isinstance(sizes, tuple) else (sizes,)
+    if constant is not None:
+        for place, size in enumerate(listed):
+            column = constant[..., place] if isinstance(sizes, tuple) else constant
+            if column.size and (int(column.max()) >= size or -int(column.min()) > size):
+                raise Refused(f"an index lies outside of the data's shape {list(listed)}")
+        if (constant >= 0).all():
+            return t.var(value)
+    x = t.var(value)
+    size = t.dimensions.vector(list(sizes)) if isinstance(sizes, tuple) else t.dimensions.scalar(sizes)
+    return t.op("select", cond=t.op("less", x=x, y=np.int32(0)), a=t.op("add", x=x, y=size), b=x)
+
+
 def through_int32(t: ProgramTarget, x: Var, make: Callable[[Var], Var]) -> Var:
     """Apply an operation that MIL does not have for booleans."""
     return t.cast(make(t.cast(x, "int32")), "bool") if t.kind(x) == "bool" else make(x)
@@ -41,7 +60,7 @@ def through_int32(t: ProgramTarget, x: Var, make: Callable[[Var], Var]) -> Var:
 @lowers("Gather", since=13)
 def gather_13(node: HubNode, t: ProgramTarget) -> Any:
     x, axis = t.var(node.value(0)), node.axis()
-    indices = positive(node, 1, x.shape[axis], t)
+    indices = positive(node, 1, t.shape(x)[axis], t)
     if indices.shape:
         return through_int32(t, x, lambda data: t.op("gather", x=data, indices=indices, axis=axis))
     picked = t.reshape(indices, (1,))  # of one index: gather a slice of one, and drop the axis
@@ -53,11 +72,11 @@ def gather_13(node: HubNode, t: ProgramTarget) -> Any:
 def gatherelements_13(node: HubNode, t: ProgramTarget) -> Any:
     x, axis = t.var(node.value(0)), node.axis()
     shape = node.shape(node.value(1))
-    if any(own > size for place, (own, size) in enumerate(zip(shape, x.shape, strict=True)) if place != axis):
+    if any(own > size for place, (own, size) in enumerate(zip(shape, t.shape(x), strict=True)) if place != axis):
         raise Refused("the indices are larger than the data beside the axis")
-    if any(own < size for place, (own, size) in enumerate(zip(shape, x.shape, strict=True)) if place != axis):
-        x = sliced(t, x, [range(size if place == axis else shape[place]) for place, size in enumerate(x.shape)])
-    indices = positive(node, 1, x.shape[axis], t)
+    if any(own < size for place, (own, size) in enumerate(zip(shape, t.shape(x), strict=True)) if place != axis):
+        x = sliced(t, x, [entire(size if place == axis else shape[place]) for place, size in enumerate(t.shape(x))])
+    indices = positive(node, 1, t.shape(x)[axis], t)
     return through_int32(t, x, lambda data: t.op("gather_along_axis", x=data, indices=indices, axis=axis))
 
 
@@ -65,7 +84,7 @@ def gatherelements_13(node: HubNode, t: ProgramTarget) -> Any:
 def gathernd_13(node: HubNode, t: ProgramTarget) -> Any:
     x, batch = t.var(node.value(0)), node.attr_int("batch_dims")
     depth = node.shape(node.value(1))[-1]
-    indices = positive(node, 1, x.shape[batch : batch + depth], t)
+    indices = positive(node, 1, t.shape(x)[batch : batch + depth], t)
     if batch and t.specification < IOS16:
         raise Refused("Core ML gathers within a batch from iOS16 on", "pass target='iOS16' or a later one")
     extra = {"batch_dims": batch} if batch else {}
@@ -93,19 +112,20 @@ def _scatter(node: HubNode, t: ProgramTarget, operator: str, sizes: Any, **extra
         data, updates = t.cast(data, "int32"), t.cast(updates, "int32")
     block = data
     if operator == "scatter_along_axis":  # MIL's indices span the data beside the axis, ONNX's may be fewer
-        spans = [size if place == extra["axis"] else indices.shape[place] for place, size in enumerate(data.shape)]
-        block = sliced(t, data, [range(span) for span in spans])
+        given = t.shape(indices)
+        spans = [size if place == extra["axis"] else given[place] for place, size in enumerate(t.shape(data))]
+        block = sliced(t, data, [entire(span) for span in spans])
     block = t.op(operator, data=block, indices=indices, updates=updates, mode=mode, **extra)
     return t.cast(_restored(t, block, data), t.kind(t.var(node.value(0))))
 
 
-def _restored(t: ProgramTarget, block: Var, whole: Var) -> Var:
-    """The whole with its first corner replaced by the block."""
-    for axis, (own, size) in enumerate(zip(tuple(block.shape), whole.shape, strict=True)):
-        if own < size:
-            picks = [range(span) for span in block.shape]
-            picks[axis] = range(own, size)
-            block = t.op("concat", values=[block, sliced(t, whole, picks)], axis=axis)
+def _restored(t: ProgramTarget, block: Var, data: Var) -> Var:
+    """The data with their first corner replaced by the block."""
+    for axis, (own, size) in enumerate(zip(t.shape(block), t.shape(data), strict=True)):
+        if not same(own, size) and own < size:
+            picks = [entire(span) for span in t.shape(block)]
+            picks[axis] = Pick(own, size - own)
+            block = t.op("concat", values=[block, sliced(t, data, picks)], axis=axis)
     return block
 
 
@@ -121,7 +141,7 @@ def onehot_11(node: HubNode, t: ProgramTarget) -> Any:
     axis = node.attr_int("axis") % rank
     counted = t.op("select", cond=t.op("less", x=indices, y=np.int32(0)),
                    a=t.op("add", x=indices, y=np.int32(depth)), b=indices)  # fmt: skip
-    shape = list(indices.shape)
+    shape = list(t.shape(indices))
     shape.insert(axis, 1)
     positions = np.arange(depth, dtype=np.int32).reshape([depth if place == axis else 1 for place in range(rank)])
     chosen = t.op("equal", x=t.reshape(counted, shape), y=t.const(positions, "positions"))

@@ -9,8 +9,10 @@ import numpy as np
 from workbench.formats.coreml.from_onnx.narrow import refuse_narrow
 from workbench.formats.coreml.from_onnx.table import lowers
 from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
-from workbench.hub import HubNode
+from workbench.hub import HubNode, stored_of
 from workbench.lowering import Refused
+
+Array = np.ndarray[Any, Any]
 
 
 @lowers("MatMul", since=13)
@@ -23,10 +25,12 @@ def matmul_13(node: HubNode, t: ProgramTarget) -> Any:
 def product(t: ProgramTarget, x: Var, y: Var) -> Var:
     """numpy's ``x @ y``."""
     row, column = len(x.shape) == 1, len(y.shape) == 1
-    left = t.reshape(x, (1, *x.shape)) if row else x
-    right = t.reshape(y, (*y.shape, 1)) if column else y
+    left = t.reshape(x, (1, *t.shape(x))) if row else x
+    right = t.reshape(y, (*t.shape(y), 1)) if column else y
     result = t.op("matmul", x=left, y=right)
-    shape = list(result.shape)
+    if not row and not column:
+        return result
+    shape = list(t.shape(result))
     if column:
         del shape[-1]
     if row:
@@ -45,9 +49,8 @@ def gemm_13(node: HubNode, t: ProgramTarget) -> Any:
         raise Refused(f"alpha {alpha} and beta {beta} with integers round by rules that Core ML does not have")
     bias = _bias(node)
     if not across and weight is not None and alpha == 1 and t.is_float(x) and bias is not False:
-        rows = weight if turned else np.ascontiguousarray(weight.T)
         extra = {} if bias is None else {"bias": t.const(bias, node.value(2).name or "bias")}
-        return t.op("linear", x=x, weight=t.const(rows, node.value(1).name or "weight"), **extra)
+        return t.op("linear", x=x, weight=t.var(node.value(1)) if turned else _turned(node, t, weight), **extra)
     result = t.op("matmul", x=x, y=t.var(node.value(1)), transpose_x=across, transpose_y=turned)
     if alpha != 1:
         result = t.op("mul", x=result, y=t.scalar(alpha, result))
@@ -57,6 +60,12 @@ def gemm_13(node: HubNode, t: ProgramTarget) -> Any:
     if beta != 1:
         added = t.op("mul", x=added, y=t.scalar(beta, added))
     return t.op("add", x=result, y=added)
+
+
+def _turned(node: HubNode, t: ProgramTarget, weight: Array) -> Var:
+    """The constant B with its axes exchanged, held as it was."""
+    grid, name = stored_of(node.value(1)), node.value(1).name or "weight"
+    return t.const(np.ascontiguousarray(weight.T), name) if grid is None else t.weight(grid.transposed(), name)
 
 
 def _bias(node: HubNode) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,14 +48,14 @@ def _trained(node: HubNode, t: ProgramTarget) -> list[Var]:
     results = [t.op("add", x=t.op("mul", x=t.op("real_div", x=centred, y=deviation), y=gamma), y=beta)]
     for index, own in ((3, mean), (4, variance)):
         running = t.var(node.value(index))
-        new = t.cast(t.reshape(own, running.shape), t.kind(running))
+        new = t.cast(t.reshape(own, t.shape(running)), t.kind(running))
         kept = t.op("mul", x=running, y=t.scalar(momentum, running))
         results.append(t.op("add", x=kept, y=t.op("mul", x=new, y=t.scalar(1 - momentum, running))))
     return results[: len(node.outputs)]
 
 
 def _along(t: ProgramTarget, var: Var, shape: Sequence[int]) -> Var:
-    return t.reshape(var, [var.shape[0] if size == -1 else size for size in shape])
+    return t.reshape(var, [t.shape(var)[0] if size == -1 else size for size in shape])
 
 
 @lowers("InstanceNormalization", since=22)
@@ -87,7 +88,7 @@ def layernormalization_17(node: HubNode, t: ProgramTarget) -> Any:
     extra_outputs = any(value.name for value in node.outputs[1:])
     gamma, beta = node.constant(1), node.constant(2)
     if not extra_outputs and gamma is not None and (node.input(2) is None or beta is not None):
-        shape = x.shape[axes[0] :]
+        shape = t.shape(x)[axes[0] :]
         arguments = {"gamma": _filled(gamma, shape)}
         if beta is not None:
             arguments["beta"] = _filled(beta, shape)
@@ -120,8 +121,9 @@ def groupnormalization_21(node: HubNode, t: ProgramTarget) -> Any:
     """Each group's channels and places are laid in one row and normalised; scale and bias are the channels'."""
     x, epsilon, groups = t.var(node.value(0)), node.attr_float("epsilon"), node.attr_int("num_groups")
     _stash(node, t, x)
-    rows = t.reshape(x, (x.shape[0], groups, int(np.prod(x.shape[1:])) // groups))
-    found = t.reshape(standardized(t, rows, [2], epsilon)[0], x.shape)
+    shape = t.shape(x)
+    rows = t.reshape(x, (shape[0], groups, math.prod(shape[1:]) // groups))
+    found = t.reshape(standardized(t, rows, [2], epsilon)[0], shape)
     along = (-1,) + (1,) * (len(x.shape) - 2)
     scaled = t.op("mul", x=found, y=_along(t, t.var(node.value(1)), along))
     return t.op("add", x=scaled, y=_along(t, t.var(node.value(2)), along))

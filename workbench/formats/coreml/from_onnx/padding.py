@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from workbench.formats.coreml.from_onnx.shape import sliced
+from workbench.formats.coreml.from_onnx.slicing import Pick, sliced
 from workbench.formats.coreml.from_onnx.table import lowers
 from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
 from workbench.hub import HubNode
+from workbench.hub.sizes import is_open
 from workbench.lowering import Refused
 
 _NATIVE = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
@@ -35,8 +36,8 @@ def pad_25(node: HubNode, t: ProgramTarget) -> Any:
 
 
 def _crop(x: Var, around: list[tuple[int, int]], t: ProgramTarget) -> Var:
-    picks = [range(max(-a, 0), size - max(-b, 0)) for size, (a, b) in zip(x.shape, around, strict=True)]
-    if any(len(pick) == 0 for pick in picks):
+    picks = [Pick(max(-a, 0), size - max(-b, 0) - max(-a, 0)) for size, (a, b) in zip(t.shape(x), around, strict=True)]
+    if any(pick.count <= 0 for pick in picks):
         raise Refused("the node crops a dimension away before it pads it; Core ML has no empty tensors")
     return sliced(t, x, picks)
 
@@ -54,7 +55,9 @@ def _constant(x: Var, around: list[tuple[int, int]], value: Any, t: ProgramTarge
 
 
 def _filled(x: Var, axis: int, size: int, value: Any, t: ProgramTarget) -> Var:
-    shape = [*x.shape[:axis], size, *x.shape[axis + 1 :]]
+    shape = [*t.shape(x)[:axis], size, *t.shape(x)[axis + 1 :]]
+    if is_open(shape):
+        return t.cast(t.filled(shape, np.int32(value)), t.kind(x))
     return t.const(np.full(shape, value, dtype=np.bool_ if t.kind(x) == "bool" else np.int32), "padding")
 
 
@@ -63,14 +66,14 @@ def _copying(x: Var, around: list[tuple[int, int]], mode: str, t: ProgramTarget)
     if not any(amount for pair in around for amount in pair):
         return t.op("identity", x=x)
     last_two = not any(amount for pair in around[:-2] for amount in pair)
-    short = all(max(pair) < size for pair, size in zip(around, x.shape, strict=True))
+    short = all(max(pair) < size for pair, size in zip(around, t.shape(x), strict=True))
     if mode in _NATIVE and t.is_float(x) and last_two and short:
         return t.op("pad", x=x, pad=_amounts(around[-2:]), mode=_NATIVE[mode], constant_val=t.scalar(0, x))
     boolean = t.kind(x) == "bool"
     x = t.cast(x, "int32") if boolean else x
     for axis, pair in enumerate(around):
         if any(pair):
-            positions = np.pad(np.arange(x.shape[axis]), pair, mode=_NUMPY[mode])  # type: ignore[call-overload]
+            positions = np.pad(np.arange(t.shape(x)[axis]), pair, mode=_NUMPY[mode])  # type: ignore[call-overload]
             x = t.op("gather", x=x, indices=t.const(positions, "positions"), axis=axis)
     return t.cast(x, "bool") if boolean else x
 

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from workbench.formats.coreml.from_onnx.shape import sliced
+from workbench.formats.coreml.from_onnx.slicing import Pick, sliced
 from workbench.formats.coreml.from_onnx.table import lowers
 from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
 from workbench.formats.coreml.from_onnx.windows import Windows, windows_of
 from workbench.hub import HubNode
+from workbench.hub.sizes import is_open
 from workbench.lowering import Refused
 
 _MOST_TAPS = 128
@@ -35,6 +36,8 @@ def _pool_windows(node: HubNode) -> tuple[Windows, Windows]:
         raise Refused(f"kernel_shape {kernel} does not fit data of rank {len(shape)}")
     stated = windows_of(node, kernel, shape[2:])
     node.ignore("ceil_mode")  # it is in the inferred output shape
+    if is_open((*shape[2:], *node.shape(node.outputs[0])[2:])):
+        return stated, stated  # sizes that are rounded up have no open size in the hub
     pads = []
     for axis, wanted in enumerate(node.shape(node.outputs[0])[2:]):
         reach = (kernel[axis] - 1) * stated.dilations[axis] + 1
@@ -69,9 +72,10 @@ def _max_with_indices(x: Var, windows: Windows, by_columns: bool, t: ProgramTarg
 
     An index counts the elements of the whole tensor; by columns, those of an image stand in that order in it.
     """
+    windows.require_explicit("the indices of a maximum")
     kind = t.kind(x)
     values = x if t.is_float(x) else t.cast(x, "fp32")
-    shape, spatial = tuple(x.shape), x.shape[2:]
+    shape, spatial = t.shape(x), t.shape(x)[2:]
     inside = np.arange(math.prod(spatial)).reshape(spatial[::-1] if by_columns else spatial)
     inside = inside.transpose() if by_columns else inside
     planes = np.arange(shape[0] * shape[1]).reshape(*shape[:2], *(1 for _ in spatial)) * math.prod(spatial)
@@ -89,14 +93,14 @@ def _max_with_indices(x: Var, windows: Windows, by_columns: bool, t: ProgramTarg
     return [t.cast(best, kind), found]
 
 
-def _slice(pick: range) -> slice:
-    return slice(pick.start, pick.stop, pick.step)
+def _slice(pick: Pick) -> slice:
+    return slice(pick.start, pick.start + (pick.count - 1) * pick.step + 1, pick.step)
 
 
 def _native(operator: str, x: Var, windows: Windows, t: ProgramTarget, **extra: Any) -> Var:
     return t.op(
-        operator, x=x, kernel_sizes=list(windows.kernel), strides=list(windows.strides), pad_type="custom",
-        pad=windows.flat_pads, ceil_mode=False, **extra,
+        operator, x=x, kernel_sizes=list(windows.kernel), strides=list(windows.strides), **windows.padding,
+        ceil_mode=False, **extra,
     )  # fmt: skip
 
 
@@ -108,7 +112,8 @@ def _taps(x: Var, windows: Windows, outside: float, t: ProgramTarget) -> list[Va
     around = np.asarray([(0, 0), (0, 0), *windows.pads], np.int32).reshape(-1)
     if windows.padded:
         x = t.op("pad", x=x, pad=around, mode="constant", constant_val=t.scalar(outside, x))
-    return [sliced(t, x, picks) for picks in windows.taps(tuple(x.shape))]
+    windows.require_explicit("a window that is composed of slices")
+    return [sliced(t, x, picks) for picks in windows.taps(t.shape(x))]
 
 
 @lowers("AveragePool", since=22)

@@ -33,7 +33,7 @@ def _drawn(node: HubNode, t: ProgramTarget, operator: str, **arguments: Any) -> 
     node.approximate(_SEQUENCE)
     output = node.outputs[0]
     shape = node.shape(output)
-    drawn = t.op(operator, shape=np.asarray(shape or (1,), np.int32), seed=_seed(node), **arguments)
+    drawn = t.op(operator, shape=t.dimensions.vector(shape or (1,)), seed=_seed(node), **arguments)
     return t.cast(t.reshape(drawn, shape), "fp16" if node.dtype(output) == "float16" else "fp32")
 
 
@@ -59,7 +59,7 @@ def bernoulli_22(node: HubNode, t: ProgramTarget) -> Any:
     node.approximate(_SEQUENCE)
     probability, shape = t.var(node.value(0)), node.shape(node.outputs[0])
     drawn = t.op(
-        "random_uniform", shape=np.asarray(shape or (1,), np.int32), low=np.float32(0), high=np.float32(1),
+        "random_uniform", shape=t.dimensions.vector(shape or (1,)), low=np.float32(0), high=np.float32(1),
         seed=_seed(node),
     )  # fmt: skip
     below = t.op("less", x=t.cast(t.reshape(drawn, shape), t.kind(probability)), y=probability)

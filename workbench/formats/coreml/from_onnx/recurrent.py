@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from workbench.formats.coreml.from_onnx.carrier import Array
-from workbench.formats.coreml.from_onnx.shape import sliced
+from workbench.formats.coreml.from_onnx.slicing import entire, sliced
 from workbench.formats.coreml.from_onnx.table import lowers
 from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
 from workbench.hub import HubNode
+from workbench.hub.sizes import OpenSize, Size, same
 from workbench.lowering import Refused
 
 _ACTIVATIONS = {"Sigmoid": "sigmoid", "Tanh": "tanh", "Relu": "relu"}
@@ -55,8 +56,8 @@ def recurrence(node: HubNode, t: ProgramTarget) -> Recurrence:
         raise Refused("Core ML clips the state, ONNX the inputs of the activations")
     x, batch_first = t.var(node.value(0)), bool(node.attr_int("layout"))
     x = t.transpose(x, (1, 0, 2)) if batch_first else x
-    lengths = node.constant_or(4, np.full(x.shape[1], x.shape[0]))
-    if (lengths != x.shape[0]).any():
+    lengths = node.constant_or(4, np.empty(0, np.int64))
+    if any(length != t.shape(x)[0] for length in lengths):
         raise Refused("sequences of several lengths in one batch", "run them one by one")
     direction = node.attr_string("direction")
     directions = 2 if direction == "bidirectional" else 1
@@ -80,14 +81,16 @@ def _gates(array: Array, hidden: int, order: Sequence[int]) -> Array:
 
 def _initial(node: HubNode, t: ProgramTarget, index: int, direction: int, shared: Recurrence) -> Var:
     """[batch, hidden]: one direction's initial state, zero if it is omitted."""
-    batch = shared.x.shape[1]
+    batch = t.shape(shared.x)[1]
     if node.input(index) is None:
         kind = np.float16 if t.kind(shared.x) == "fp16" else np.float32
+        if isinstance(batch, Size):
+            return t.filled((batch, shared.hidden), kind(0))
         return t.const(np.zeros((batch, shared.hidden), kind), "initial")
     states = t.var(node.value(index))
     states = t.transpose(states, (1, 0, 2)) if shared.batch_first else states
     if shared.directions == 2:
-        states = sliced(t, states, [range(direction, direction + 1), range(batch), range(shared.hidden)])
+        states = sliced(t, states, [range(direction, direction + 1), entire(batch), range(shared.hidden)])
     return t.reshape(states, (batch, shared.hidden))
 
 
@@ -101,7 +104,7 @@ def _bias(node: HubNode, direction: int, gates: int, hidden: int) -> tuple[Array
 
 
 def _turned(t: ProgramTarget, x: Var, shared: Recurrence, direction: int) -> Var:
-    return t.op("reverse", x=x, axes=[0]) if shared.backward(direction) and x.shape[0] > 1 else x
+    return t.op("reverse", x=x, axes=[0]) if shared.backward(direction) and not same(t.shape(x)[0], 1) else x
 
 
 def _results(
@@ -180,9 +183,12 @@ def rnn_22(node: HubNode, t: ProgramTarget) -> Any:
 def gru_22(node: HubNode, t: ProgramTarget) -> Any:
     """Written out step by step: MIL's ``gru`` has one bias a gate and one place of the reset, ONNX has more forms."""
     shared, after = recurrence(node, t), bool(node.attr_int("linear_before_reset"))
-    if shared.x.shape[0] * shared.directions > _MOST_STEPS:
+    steps: Any = t.shape(shared.x)[0]
+    if isinstance(steps, Size):
+        raise OpenSize(steps, "a GRU is written out step by step")
+    if t.shape(shared.x)[0] * shared.directions > _MOST_STEPS:
         raise Refused(
-            f"{shared.x.shape[0]} steps; a GRU is written out for at most {_MOST_STEPS}", "shorten the sequence"
+            f"{t.shape(shared.x)[0]} steps; a GRU is written out for at most {_MOST_STEPS}", "shorten the sequence"
         )
     sequences, hiddens = [], []
     for direction in range(shared.directions):
@@ -200,7 +206,7 @@ def _gru_steps(node: HubNode, t: ProgramTarget, shared: Recurrence, direction: i
     z = f(X Wz + H Rz + b), r = f(X Wr + H Rr + b), H′ = (1 − z) · h + z · H with h = g(X Wh + (r · H) Rh + Rb + Wb), or
     g(X Wh + r · (H Rh + Rb) + Wb) where the reset comes after the product.
     """
-    hidden, batch = shared.hidden, shared.x.shape[1]
+    hidden, batch = shared.hidden, t.shape(shared.x)[1]
     weight, state_weight = (node.require_constant(index)[direction] for index in (1, 2))
     input_bias, state_bias = _bias(node, direction, 3, hidden)
     gate, new = (_ACTIVATIONS[name] for name in shared.activations[2 * direction : 2 * direction + 2])
@@ -211,10 +217,10 @@ def _gru_steps(node: HubNode, t: ProgramTarget, shared: Recurrence, direction: i
     projected = t.op("linear", x=x, weight=weight, bias=early)  # [steps, batch, 3 · hidden]
     gates_weight, new_weight = state_weight[: 2 * hidden], state_weight[2 * hidden :]
     state, states = _initial(node, t, 5, direction, shared), []
-    for step in range(x.shape[0]):
-        row = sliced(t, projected, [range(step, step + 1), range(batch), range(3 * hidden)])
+    for step in range(t.shape(x)[0]):
+        row = sliced(t, projected, [range(step, step + 1), entire(batch), range(3 * hidden)])
         row = t.reshape(row, (batch, 3 * hidden))
-        both = t.op("add", x=sliced(t, row, [range(batch), range(2 * hidden)]),
+        both = t.op("add", x=sliced(t, row, [entire(batch), range(2 * hidden)]),
                     y=t.op("linear", x=state, weight=gates_weight))  # fmt: skip
         update, reset = t.op("split", x=t.op(gate, x=both), num_splits=2, axis=1)
         if after:
@@ -222,7 +228,7 @@ def _gru_steps(node: HubNode, t: ProgramTarget, shared: Recurrence, direction: i
             inner = t.op("mul", x=reset, y=inner)
         else:
             inner = t.op("linear", x=t.op("mul", x=reset, y=state), weight=new_weight)
-        fresh = t.op(new, x=t.op("add", x=sliced(t, row, [range(batch), range(2 * hidden, 3 * hidden)]), y=inner))
+        fresh = t.op(new, x=t.op("add", x=sliced(t, row, [entire(batch), range(2 * hidden, 3 * hidden)]), y=inner))
         kept = t.op("mul", x=update, y=state)
         state = t.op("add", x=t.op("mul", x=t.op("sub", x=t.scalar(1, update), y=update), y=fresh), y=kept)
         states.append(state)

@@ -90,7 +90,7 @@ def arg_13(node: HubNode, t: ProgramTarget) -> Any:
     if not node.attr_int("select_last_index"):
         return t.op(operator, x=x, axis=axis, keep_dims=keep)
     found = t.op(operator, x=t.op("reverse", x=x, axes=[axis]), axis=axis, keep_dims=keep)
-    return t.op("sub", x=np.int32(x.shape[axis] - 1), y=found)
+    return t.op("sub", x=t.dimensions.scalar(t.shape(x)[axis] - 1), y=found)
 
 
 @lowers("CumSum", since=14)

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from workbench.formats.coreml.from_onnx.carrier import Array
+from workbench.formats.coreml.from_onnx.enlarging import enlarged
 from workbench.formats.coreml.from_onnx.indexing import through_int32
 from workbench.formats.coreml.from_onnx.linear import product
 from workbench.formats.coreml.from_onnx.table import lowers
 from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
 from workbench.hub import HubNode
+from workbench.hub.sizes import is_open
 from workbench.lowering import Refused
 
 _ROUNDINGS: dict[str, Callable[[Array], Array]] = {
@@ -55,6 +57,8 @@ def resize_19(node: HubNode, t: ProgramTarget) -> Any:
     rounding = node.attr_string("nearest_mode") or "round_prefer_floor"
     node.ignore("keep_aspect_ratio_policy", "axes")  # their outcome is the inferred shape
     x, outside = t.var(node.value(0)), node.attr_float("extrapolation_value")
+    if is_open((*node.shape(node.value(0)), *node.shape(node.outputs[0]))):
+        return enlarged(node, t, x, mode, _ROUNDINGS[rounding])
     taps, samplings = _taps(node, mode), _samplings(node)
     result = x
     for axis, sampling in enumerate(samplings):

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from workbench.formats.coreml.from_onnx.carrier import MAX_RANK, numpy_carrier
+from workbench.formats.coreml.from_onnx.carrier import MAX_RANK, carrier, is_empty, numpy_carrier
+from workbench.formats.coreml.from_onnx.slicing import Pick, entire, is_whole, sliced
 from workbench.formats.coreml.from_onnx.table import lowers
 from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
 from workbench.hub import HubNode
+from workbench.hub.sizes import is_open, same
+from workbench.hub.symbolic import bounds_of
 from workbench.lowering import Refused
 
 
@@ -39,8 +42,10 @@ def squeeze_25(node: HubNode, t: ProgramTarget) -> Any:
         node.constant_or(1, np.empty(0))
         return reshaped(node, t, t.var(node.value(0)))
     x, rank = t.var(node.value(0)), node.rank(node.value(0))
-    ones = [axis for axis, size in enumerate(x.shape) if size == 1]
-    axes = [int(axis) % rank for axis in node.require_constant(1)] if node.input(1) is not None else ones
+    if node.input(1) is not None:
+        axes = [int(axis) % rank for axis in node.require_constant(1)]
+    else:
+        axes = [axis for axis, size in enumerate(t.shape(x)) if size == 1]
     return t.op("squeeze", x=x, axes=sorted(axes)) if axes else t.op("identity", x=x)
 
 
@@ -76,7 +81,7 @@ def _transposed_row(t: ProgramTarget, x: Var, shape: tuple[int, ...], perm: Sequ
             continue
         sizes = [math.prod(shape[a] for a in part) for part in (order[:place], order[place:found], order[found + 1 :])]
         parts = (sizes[0], sizes[1], shape[axis], sizes[2])
-        if parts[1] > 1 and parts[2] > 1:
+        if not same(parts[1], 1) and not same(parts[2], 1):
             row = t.op("transpose", x=t.reshape(row, parts), perm=[0, 2, 1, 3])
         order.insert(place, order.pop(found))
     row = t.reshape(row, (math.prod(shape),))
@@ -86,7 +91,7 @@ def _transposed_row(t: ProgramTarget, x: Var, shape: tuple[int, ...], perm: Sequ
 @lowers("Concat", since=13)
 def concat_13(node: HubNode, t: ProgramTarget) -> Any:
     parts = [node.value(index) for index in range(len(node.inputs))]
-    values = [t.var(part) for part in parts if 0 not in node.shape(part)]
+    values = [t.var(part) for part in parts if not is_empty(node.shape(part))]
     axis = node.axis()
     return t.op("concat", values=values, axis=axis) if len(values) > 1 else t.op("identity", x=values[0])
 
@@ -96,8 +101,10 @@ def split_18(node: HubNode, t: ProgramTarget) -> Any:
     node.ignore("num_outputs")  # the outputs' inferred shapes hold the sizes, the last and smaller one included
     axis = node.axis()
     sizes = node.constant(1)
-    if node.input(1) is not None and sizes is None:
+    if node.input(1) is not None and sizes is None and node.elements(node.value(1)) is None:
         node.require_constant(1)
+    if sizes is None and is_open([node.shape(value)[axis] for value in node.outputs]):
+        return _open_parts(node, t, axis)
     if sizes is None:
         sizes = np.asarray([node.shape(value)[axis] for value in node.outputs])
     x, filled = t.var(node.value(0)), [int(size) for size in sizes if size]
@@ -108,17 +115,45 @@ def split_18(node: HubNode, t: ProgramTarget) -> Any:
     return [next(parts) if size else None for size in sizes]
 
 
+def _open_parts(node: HubNode, t: ProgramTarget, axis: int) -> list[Var]:
+    """The parts of a split into open sizes, each a slice."""
+    x, begin, parts = t.var(node.value(0)), 0, []
+    for value in node.outputs:
+        shape = node.shape(value)
+        picks = [Pick(begin if place == axis else 0, size) for place, size in enumerate(shape)]
+        parts.append(sliced(t, x, picks))
+        begin = begin + shape[axis]
+    return parts
+
+
 @lowers("Slice", since=13)
 def slice_13(node: HubNode, t: ProgramTarget) -> Any:
     """Bounds are clamped to the shape here, so that MIL's ``slice_by_index`` has nothing to interpret."""
     x, shape = t.var(node.value(0)), node.shape(node.value(0))
-    starts, ends = node.require_constant(1), node.require_constant(2)
+    starts, ends = _numbers(node, 1), _numbers(node, 2)
     axes = [int(axis) % len(shape) for axis in node.constant_or(3, np.arange(len(starts)))]
     steps = node.constant_or(4, np.ones(len(starts), np.int64))
-    picks = [range(size) for size in shape]
+    picks: list[Pick | range] = [entire(size) for size in shape]
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        picks[axis] = range(shape[axis])[slice(*_bounds(int(start), int(end), int(step), shape[axis]))]
-    return t.op("identity", x=x) if _whole(picks, shape) else sliced(t, x, picks)
+        if is_open((shape[axis], start, end)):
+            picks[axis] = _open_pick(shape[axis], start, end, int(step))
+        else:
+            picks[axis] = range(shape[axis])[slice(*_bounds(int(start), int(end), int(step), shape[axis]))]
+    return t.op("identity", x=x) if is_whole(picks, shape) else sliced(t, x, picks)
+
+
+def _numbers(node: HubNode, index: int) -> list[int]:
+    """The elements of a vector that is a constant, or made of open sizes."""
+    elements = node.elements(node.value(index))
+    return [int(number) for number in node.require_constant(index)] if elements is None else list(elements)
+
+
+def _open_pick(size: int, start: int, end: int, step: int) -> Pick:
+    found = bounds_of(size, start, end, step)
+    if found is None:
+        raise Refused(f"a slice by steps of {step} from {start} to {end} of an axis of size {size}, which is open",
+                      "fix the size with shapes={…}")  # fmt: skip
+    return Pick(*found, step)  # type: ignore[arg-type]  # open sizes, which behave as numbers
 
 
 def _bounds(start: int, end: int, step: int, size: int) -> tuple[int, int | None, int]:
@@ -128,37 +163,9 @@ def _bounds(start: int, end: int, step: int, size: int) -> tuple[int, int | None
     return start, end, step
 
 
-def _whole(picks: Sequence[range], shape: Sequence[int]) -> bool:
-    return all(pick == range(size) for pick, size in zip(picks, shape, strict=True))
-
-
-def sliced(t: ProgramTarget, x: Var, picks: Sequence[range]) -> Var:
-    """The elements at the given positions along each axis.
-
-    Args:
-        picks: for each axis a range within it, not empty, possibly going down.
-    """
-    if _whole(picks, x.shape):
-        return x
-    # the step over a single element says nothing, and may be larger than 32 bits
-    picks = [pick if len(pick) > 1 else range(pick.start, pick.start + 1) for pick in picks]
-    begin = [pick.start for pick in picks]
-    last = [pick[-1] for pick in picks]
-    end = [position + (1 if pick.step > 0 else -1) for position, pick in zip(last, picks, strict=True)]
-    return t.op(
-        "slice_by_index",
-        x=x,
-        begin=np.asarray(begin, np.int32),
-        end=np.asarray([max(position, 0) for position in end], np.int32),
-        stride=np.asarray([pick.step for pick in picks], np.int32),
-        end_mask=[position < 0 for position in end],
-    )
-
-
 @lowers("Expand", since=13)
 def expand_13(node: HubNode, t: ProgramTarget) -> Any:
     """ONNX's expand broadcasts both ways; the inferred shape is the result of that."""
-    node.require_constant(1)
     x = t.var(node.value(0))
     found = t.broadcast(x, node.shape(node.outputs[0]))
     return t.op("identity", x=x) if found is x else found
@@ -166,11 +173,10 @@ def expand_13(node: HubNode, t: ProgramTarget) -> Any:
 
 @lowers("Tile", since=13)
 def tile_13(node: HubNode, t: ProgramTarget) -> Any:
-    repeats = node.require_constant(1)
-    x = t.var(node.value(0))
-    if not repeats.size or (repeats == 1).all():
+    repeats, x = _numbers(node, 1), t.var(node.value(0))
+    if all(same(number, 1) for number in repeats):
         return t.op("identity", x=x)
-    return t.op("tile", x=x, reps=repeats.astype(np.int32))
+    return t.op("tile", x=x, reps=t.dimensions.vector(repeats))
 
 
 @lowers("DepthToSpace", since=13)
@@ -203,7 +209,11 @@ def trilu_14(node: HubNode, t: ProgramTarget) -> Any:
     """Selected by a constant mask, so that an infinite or undefined element outside the triangle leaves no trace."""
     x, upper = t.var(node.value(0)), bool(node.attr_int("upper"))
     offset = int(node.constant_or(1, np.zeros((), np.int64)).reshape(-1)[0])
-    rows, columns = x.shape[-2:]
+    rows, columns = t.shape(x)[-2:]
+    if is_open((rows, columns)):
+        difference = t.op("sub", x=t.counted(columns), y=t.reshape(t.counted(rows), (rows, 1)))
+        kept = t.op("greater_equal" if upper else "less_equal", x=difference, y=np.int32(offset))
+        return t.select(t.reshape(kept, (1,) * (len(x.shape) - 2) + (rows, columns)), x, t.scalar(0, x), t.shape(x))
     ones = np.ones((rows, columns), dtype=np.bool_)
     mask = np.triu(ones, offset) if upper else np.tril(ones, offset)
     keep = t.const(mask.reshape((1,) * (len(x.shape) - 2) + mask.shape), "mask")
@@ -225,17 +235,46 @@ def constant_25(node: HubNode, t: ProgramTarget) -> Any:
 
 @lowers("ConstantOfShape", since=25)
 def constantofshape_25(node: HubNode, t: ProgramTarget) -> Any:
-    """Reached only by what is too large for the hub to fold."""
+    """Reached only by what is too large for the hub to fold, or of an open size."""
     value = node.attr_tensor("value")
     shape = node.shape(node.outputs[0])
     kind = numpy_carrier(node.dtype(node.outputs[0]))
-    return t.op("fill", shape=np.asarray(shape, np.int32), value=kind(0 if value is None else value.item()))
+    number = kind(0 if value is None else value.item())
+    if kind is np.bool_:
+        return t.cast(t.filled(shape, np.int32(number)), "bool")
+    return t.filled(shape, number)
 
 
 @lowers("Range", since=11)
 def range_11(node: HubNode, t: ProgramTarget) -> Any:
-    """Bounds that are known have been folded by the hub; others give a length that is known at run time only."""
-    raise Refused("the length of the result depends on values at run time", "fix the inputs that it is computed from")
+    """Bounds that are known have been folded by the hub; open sizes give an open length, others one that is unknown."""
+    output = node.outputs[0]
+    start, step = (_number(node, index) for index in (0, 2))
+    if start is None or step is None or output.shape is None:
+        raise Refused(
+            "the length of the result depends on values at run time", "fix the inputs that it is computed from"
+        )
+    counted = t.counted(node.shape(output)[0])
+    stepped = counted if same(step, 1) else t.op("mul", x=counted, y=t.dimensions.scalar(step))
+    found = stepped if same(start, 0) else t.op("add", x=stepped, y=t.dimensions.scalar(start))
+    return t.cast(found, carrier(node.dtype(output)))
+
+
+def _number(node: HubNode, index: int) -> int | None:
+    """A whole number that is a constant, or made of open sizes."""
+    elements, constant = node.elements(node.value(index)), node.constant(index)
+    if elements is not None:
+        return elements.item()  # type: ignore[no-any-return]
+    whole_number = constant is not None and float(constant.item()).is_integer()
+    return int(constant.item()) if constant is not None and whole_number else None
+
+
+@lowers("Shape", since=25)
+@lowers("Size", since=25)
+def shape_25(node: HubNode, t: ProgramTarget) -> Any:
+    """Reached only where the shape does not follow from the sizes of the inputs, which is then said."""
+    node.shape(node.value(0))
+    raise Refused("a shape that depends on values at run time")
 
 
 @lowers("ReverseSequence", since=10)

@@ -16,13 +16,20 @@ from workbench.formats.coreml.from_onnx.carrier import (
     carried,
     carrier,
     carrier_type,
+    check_always_filled,
     check_filled,
     check_rank,
     check_shape,
     held_shape,
+    is_empty,
+    may_be_empty,
 )
+from workbench.formats.coreml.from_onnx.dimensions import Dimensions
 from workbench.formats.coreml.from_onnx.names import Names
-from workbench.hub import HubNode, constant_of, spec_of
+from workbench.formats.coreml.from_onnx.shaping import Shaping
+from workbench.formats.coreml.from_onnx.stored import written
+from workbench.hub import Grid, HubNode, OpenShapes, constant_of, spec_of, stamp, stored_of
+from workbench.hub.sizes import Extent, Size
 from workbench.lowering import Refused
 
 if TYPE_CHECKING:
@@ -49,7 +56,7 @@ def state_output(name: str) -> str:
     return f"{name}_out"
 
 
-class ProgramTarget:
+class ProgramTarget(Shaping):
     """Builds the function ``main`` of an ML program; use it inside a :func:`toolkit.session`.
 
     Attributes:
@@ -62,6 +69,7 @@ class ProgramTarget:
         pictures: input of the graph → what it takes in its place.
         reserved: names that the program is to have for other things.
         states: input of the graph → the output with its value for the next run; neither is in the interface.
+        open_shapes: what is known of the graph's open sizes, where it has some.
     """
 
     def __init__(
@@ -73,6 +81,7 @@ class ProgramTarget:
         pictures: Mapping[str, Picture] | None = None,
         reserved: Iterable[str] = (),
         states: Mapping[str, str] | None = None,
+        open_shapes: OpenShapes | None = None,
     ) -> None:
         self._mil = toolkit.mil()
         self._builder = self._mil.Builder
@@ -92,6 +101,8 @@ class ProgramTarget:
         self._given = names or {}
         self._pictures = pictures or {}
         self._states = states or {}
+        self.open_shapes = open_shapes
+        self.dimensions = Dimensions(open_shapes, self.op)
         self._vars: dict[ir.Value, Var] = {}
         self._bound: set[Var] = set()
         self._output_of: dict[ir.Value, str] = {}
@@ -127,12 +138,39 @@ class ProgramTarget:
     def var(self, value: ir.Value) -> Var:
         """The program's value of a hub value; a constant is made when it is first asked for."""
         found = self._vars.get(value)
+        grid = stored_of(value) if found is None else None
+        if grid is not None:
+            found = self._vars[value] = self.weight(grid, value.name or "const")
         if found is None:
             array = constant_of(value)
             if array is None:
                 raise Refused(f"{value.name!r} is not computed before it is used")
             found = self.const(array.reshape(held_shape(array.shape)), value.name or "const")
             self._vars[value] = found
+        return found
+
+    def weight(self, grid: Grid, name: str) -> Var:
+        """A constant that is held as integers: it stays so where the target can say it, and is computed elsewhere."""
+        found = self._stored(grid, name)
+        return self.const(grid.array().reshape(held_shape(grid.data.shape)), name) if found is None else found
+
+    def _stored(self, grid: Grid, name: str) -> Var | None:
+        """The constant as it is held, stamped with the layers that it was computed by; ``None`` if it cannot be."""
+        made = ir.Node("", "DequantizeLinear", [], outputs=[ir.Value(name=name)], name=name)
+        stamp(made, grid.layers)
+        outside = self._stamp, self._hint
+        self.nodes.append(HubNode(made))
+        self._stamp, self._hint = f"{STAMP}{len(self.nodes) - 1}", name
+        try:
+            found = written(grid, self.specification, self.op)
+        finally:
+            self._stamp, self._hint = outside
+        if found is None:
+            self.nodes.pop()
+            return None
+        self._rename(found, self._names.unique(name))
+        self.tensors[found.name] = name
+        self._bound.add(found)
         return found
 
     def const(self, array: Any, name: str = "const") -> Var:
@@ -160,49 +198,6 @@ class ProgramTarget:
         """The value in another dtype (MIL's name of it); itself if it has that already."""
         return var if self.kind(var) == kind else self.op("cast", x=var, dtype=kind)
 
-    def reshape(self, var: Var, shape: Iterable[int]) -> Var:
-        """The value in another shape; itself if it has that already."""
-        sizes = held_shape(tuple(int(size) for size in shape))
-        check_filled(self._hint, sizes)
-        if tuple(var.shape) == sizes:
-            return var
-        if not sizes:
-            return self.op("squeeze", x=self.reshape(var, (1,)))
-        if not var.shape:  # reshape takes no scalar
-            return self.reshape(self.op("expand_dims", x=var, axes=[0]), sizes)
-        if max(sizes) > np.iinfo(np.int32).max:
-            raise Refused(f"the size {max(sizes):,} is beyond 32 bits, which is all that Core ML has")
-        return self.op("reshape", x=var, shape=np.asarray(sizes, dtype=np.int32))
-
-    def transpose(self, var: Var, perm: Sequence[int]) -> Var:
-        """The value with its dimensions permuted; itself if that changes nothing."""
-        order = [int(axis) for axis in perm]
-        return var if order == list(range(len(order))) else self.op("transpose", x=var, perm=order)
-
-    def select(self, condition: Var, chosen: Any, other: Any, shape: Sequence[int]) -> Var:
-        """``chosen`` where the condition holds, else ``other``, in the shape that the three broadcast to.
-
-        coremltools infers the result's shape from the two alone, so one of them is given the whole of it.
-        """
-        sizes = tuple(shape)
-        for value in (chosen, other):
-            if tuple(getattr(value, "shape", ())) == sizes:
-                return self.op("select", cond=condition, a=chosen, b=other)
-        return self.op("select", cond=condition, a=self.broadcast(chosen, sizes), b=other)
-
-    def broadcast(self, value: Any, shape: Sequence[int]) -> Var:
-        """The value, or number, repeated along its axes of size 1 until it has the shape; itself if it has it."""
-        own = tuple(getattr(value, "shape", ()))
-        constant = getattr(value, "val", value)
-        if own == tuple(shape):
-            return value
-        if constant is not None:
-            return self.const(np.broadcast_to(np.asarray(constant), tuple(shape)), f"{self._hint}_broadcast")
-        aligned = (1,) * (len(shape) - len(own)) + own
-        repeats = [size // old for size, old in zip(shape, aligned, strict=True)]
-        found = self.reshape(value, aligned)
-        return self.op("tile", x=found, reps=np.asarray(repeats, np.int32)) if max(repeats) > 1 else found
-
     # -- what the engine uses -----------------------------------------------------------------------------------
 
     def begin(self, node: HubNode) -> None:
@@ -215,23 +210,34 @@ class ProgramTarget:
                 carrier(node.dtype(value))
                 if node.operator not in MOVERS:
                     check_rank(value.name, node.shape(value))
+        fed = [value for value in node.inputs if value is not None and value.name and constant_of(value) is None]
+        made = [value for value in node.outputs if value.name]
         if node.operator not in EMPTY_PARTS:
-            for value in (*node.inputs, *node.outputs):
-                if value is not None and value.name and constant_of(value) is None:
-                    check_filled(value.name, node.shape(value))
+            for value in (*fed, *made):
+                check_filled(value.name or "", node.shape(value))
+        if not any(may_be_empty(node.shape(value)) for value in fed):  # else what makes that is refused already
+            for value in made:
+                check_always_filled(value.name or "", node.shape(value))
         if any(value is not None and node.dtype(value) == "float64" for value in (*node.inputs, *node.outputs)):
             node.approximate("float64 is computed in float32: relative 2⁻²⁴ for each operation")
 
+    def elements(self, node: HubNode, elements: np.ndarray[Any, Any]) -> Var:
+        """A small tensor that is made of open sizes, in the place of the arithmetic that makes it."""
+        self.begin(node)
+        node.ignore(*node.node.attributes)
+        row = self.dimensions.vector(list(elements.reshape(-1)))
+        return self.cast(self.reshape(row, elements.shape), carrier(node.dtype(node.outputs[0])))
+
     def bind(self, node: HubNode, results: Sequence[Any]) -> None:
         """Check the results against the hub's types and give them the hub's names."""
-        wanted = [value for value in node.outputs if value.name and 0 not in node.shape(value)]
+        wanted = [value for value in node.outputs if value.name and not is_empty(node.shape(value))]
         named = [(value, result) for value, result in zip(node.outputs, results, strict=False) if value in wanted]
         if len(wanted) > len(named) or any(result is None for _, result in named):
             raise Refused("not all outputs are computed: a defect of the workbench, please report it")
         for value, result in named:
             self._check(node, value, result)
         for value, result in named:
-            self._vars[value] = self._named(value, result)
+            self._vars[value] = self._named(node, value, result)
         self._leave()
 
     def stand_in(self, node: HubNode) -> None:
@@ -241,7 +247,7 @@ class ProgramTarget:
         for value in node.outputs:
             if value.name and value not in self._vars:
                 spec = spec_of(value)
-                sizes = [size if isinstance(size, int) and size > 0 else 1 for size in spec.shape or ()]
+                sizes = [size or 1 for size in self.dimensions.symbolic(self._known_sizes(value))]
                 try:
                     kind = carrier_type(spec.dtype)
                 except Refused:
@@ -304,8 +310,19 @@ class ProgramTarget:
     def _leave(self) -> None:
         self._stamp, self._hint = self._outside
 
+    def _known_sizes(self, value: ir.Value) -> list[Any]:
+        """The value's shape, with 1 for what is not known."""
+        found = self.open_shapes.shape(value) if self.open_shapes is not None else spec_of(value).shape
+        return [size if isinstance(size, int | Size) else 1 for size in found or ()]
+
     def _placeholder(self, shape: Sequence[int], kind: Any, name: str) -> Any:
-        return self._builder.placeholder(list(shape), kind, allow_rank0_input=True, name=name)
+        """A placeholder; coremltools takes no symbols of our own, so it gets them afterwards."""
+        fixed = [size if isinstance(size, int) else 1 for size in shape]
+        made = self._builder.placeholder(fixed, kind, allow_rank0_input=True, name=name)
+        if fixed != list(shape):
+            made.sym_shape = list(shape)
+            made._infer_output_var()
+        return made
 
     def _open(self) -> Any:
         """Make the function with its inputs, named before everything else."""
@@ -321,8 +338,8 @@ class ProgramTarget:
                 placeholders[name] = self._builder.state_tensor_placeholder(sizes, self._mil.types.fp16)
                 self._names.claim(state_output(name))
                 continue
-            shape, kind = self._interface(spec)
-            placeholders[name] = self._placeholder(shape, kind, name)
+            shape, kind = self._interface(spec, value)
+            placeholders[name] = self._placeholder(self.dimensions.symbolic(shape), kind, name)
         for value in self._graph.outputs:
             name = value.name or "output"
             if name in self._states.values():
@@ -338,6 +355,7 @@ class ProgramTarget:
         for value, var in self._pending_inputs.items():
             spec = spec_of(value)
             self._hint = spec.name
+            self.dimensions.adopt_input(var, self.shape(var))
             if spec.name in self._states:
                 read = self.op("read_state", input=var)
                 self._vars[value] = self.cast(read, carrier(spec.dtype))
@@ -352,8 +370,7 @@ class ProgramTarget:
             self.tensors[var.name] = spec.name
             self._vars[value] = var
             if spec.name not in self._unfit:
-                sizes = [size for size in spec.shape or () if isinstance(size, int)]
-                self._vars[value] = self.reshape(self.cast(var, carrier(spec.dtype)), sizes)
+                self._vars[value] = self.reshape(self.cast(var, carrier(spec.dtype)), self._shape_of(value))
         self._leave()
 
     def _developed(self, var: Var, pixels: Pixels) -> Var:
@@ -363,15 +380,28 @@ class ProgramTarget:
         found = self.op("add", x=scaled, y=self.const(bias, f"{self._hint}_bias"))
         return found if pixels.perm is None else self.op("transpose", x=found, perm=list(pixels.perm))
 
-    def _interface(self, spec: TensorSpec) -> tuple[Sequence[int], Any]:
+    def _shape_of(self, value: ir.Value) -> tuple[int, ...]:
+        """The hub value's shape.
+
+        Raises:
+            Refused: it is not known.
+        """
+        spec = spec_of(value)
+        found = self.open_shapes.shape(value) if self.open_shapes is not None else spec.shape
+        if found is None or not all(isinstance(size, int | Size) for size in found):
+            raise Refused(
+                f"its shape {spec.describe()} is not fixed",
+                "fix it with shapes={…}, or give its dimensions a Range there",
+            )
+        return found  # type: ignore[return-value]  # numbers and sizes, as checked
+
+    def _interface(self, spec: TensorSpec, value: ir.Value) -> tuple[Sequence[int], Any]:
         """Shape and type of an input as Core ML's interface has it."""
         types = self._mil.types
         if spec.name in self._pictures:
             return self._pictures[spec.name].shape, types.fp32
         try:
-            shape = tuple(size for size in spec.shape or () if isinstance(size, int))
-            if spec.shape is None or len(shape) != len(spec.shape):
-                raise Refused(f"its shape {spec.describe()} is not fixed", "fix it with shapes={…}")
+            shape = self._shape_of(value)
             check_shape(spec.name, shape)
             return shape or (1,), self._interface_type(carrier(spec.dtype))
         except Refused as refusal:
@@ -391,10 +421,10 @@ class ProgramTarget:
     def _output(self, value: ir.Value) -> Var:
         spec = spec_of(value)
         try:
-            check_filled(spec.name, tuple(size for size in spec.shape or () if isinstance(size, int)))
+            check_filled(spec.name, tuple(self._known_sizes(value)))
             var = self.var(value)
             kind = self._mil.types.builtin_to_string(self._interface_type(self.kind(var)))
-            found = self.reshape(self.cast(var, kind), var.shape or (1,))
+            found = self.reshape(self.cast(var, kind), self.shape(var) or (1,))
         except Refused as refusal:
             self.refusals.append(
                 Refusal(self._source_format, "coreml", "output", spec.name, refusal.cause, refusal.way_out)
@@ -412,18 +442,19 @@ class ProgramTarget:
         """The result has to be what the hub says; anything else is a defect of the lowering."""
         expected = (held_shape(node.shape(value)), carrier(node.dtype(value)))
         found = (tuple(result.shape), self.kind(result))
-        if found != expected:
+        if found[1] != expected[1] or not _agree(found[0], expected[0]):
             raise Refused(
                 f"the lowering made {found[1]}{list(found[0])} for {value.name!r}, which is "
                 f"{expected[1]}{list(expected[0])}: a defect of the workbench, please report it"
             )
 
-    def _named(self, value: ir.Value, result: Var) -> Var:
+    def _named(self, node: HubNode, value: ir.Value, result: Var) -> Var:
         """The result under the hub value's name; what has a name of its own already is passed through ``identity``."""
         if result in self._bound or result.op is None or result.op.op_type == "const":
             result = self.op("identity", x=result)
         name = self._output_of.get(value) if self._fits_interface(result) else None
         self._rename(result, name or self._names.unique(value.name or "value"))
+        self.dimensions.typed(result, held_shape(node.shape(value)))
         self._bound.add(result)
         self.tensors[result.name] = value.name or ""
         return result
@@ -436,3 +467,11 @@ class ProgramTarget:
         var.name = name
         if len(var.op.outputs) == 1:
             var.op.name = name
+
+
+def _agree(found: Sequence[Any], expected: Sequence[Extent]) -> bool:
+    """Whether coremltools has inferred the shape, as far as it can: a symbol of its own may be any size."""
+    return len(found) == len(expected) and all(
+        hasattr(own, "free_symbols") or (not isinstance(size, Size) and own == size)
+        for own, size in zip(found, expected, strict=True)
+    )

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from workbench.formats.coreml.from_onnx.slicing import Pick, entire
 from workbench.hub import HubNode
+from workbench.hub.sizes import is_open, larger
+from workbench.lowering import Refused
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Explicit window geometry: one entry a spatial axis, padding as (before, after)."""
+    """Explicit window geometry: one entry a spatial axis, padding as (before, after).
+
+    Attributes:
+        same: MIL's name of the rule that pads (``same``, ``same_lower``), where the amounts depend on open sizes;
+            ``pads`` are then zeros.
+    """
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
     pads: tuple[tuple[int, int], ...]
+    same: str = ""
+
+    @property
+    def padding(self) -> dict[str, Any]:
+        """MIL's arguments for the padding."""
+        return {"pad_type": self.same} if self.same else {"pad_type": "custom", "pad": self.flat_pads}
+
+    def require_explicit(self, what: str) -> None:
+        """Refuse where the padding depends on open sizes."""
+        if self.same:
+            raise Refused(f"{what} with padding that depends on open sizes", "fix the sizes with shapes={…}")
 
     @property
     def flat_pads(self) -> list[int]:
@@ -28,7 +47,7 @@ class Windows:
     def padded(self) -> bool:
         return any(self.flat_pads)
 
-    def taps(self, shape: Sequence[int]) -> list[list[range]]:
+    def taps(self, shape: Sequence[int]) -> list[list[Pick]]:
         """For each position in the window, where the elements that stand there lie in padded data of the shape.
 
         Args:
@@ -40,10 +59,9 @@ class Windows:
         ]
         taps = []
         for position in itertools.product(*map(range, self.kernel)):
-            picks = [range(size) for size in shape[:2]]
+            picks = [entire(size) for size in shape[:2]]
             for place, size, step, spread in zip(position, sizes, self.strides, self.dilations, strict=True):
-                start = place * spread
-                picks.append(range(start, start + (size - 1) * step + 1, step))
+                picks.append(Pick(place * spread, size, step))
             taps.append(picks)
         return taps
 
@@ -59,10 +77,14 @@ def windows_of(node: HubNode, kernel: Sequence[int], spatial: Sequence[int]) -> 
     dilations = (node.attr_ints("dilations") if _knows(node, "dilations") else None) or (1,) * count
     auto, given = node.attr_string("auto_pad"), node.attr_ints("pads")
     if auto in ("SAME_UPPER", "SAME_LOWER"):
+        upper = auto == "SAME_UPPER"
         pads = tuple(
-            _same(size, width, step, spread, upper=auto == "SAME_UPPER")
+            _same(size, width, step, spread, upper=upper)
             for size, width, step, spread in zip(spatial, kernel, strides, dilations, strict=True)
         )
+        if any(is_open(pair) for pair in pads):
+            none = ((0, 0),) * count
+            return Windows(tuple(kernel), strides, dilations, none, "same" if upper else "same_lower")
     elif auto == "VALID" or given is None:
         pads = ((0, 0),) * count
     else:
@@ -77,8 +99,8 @@ def _knows(node: HubNode, attribute: str) -> bool:
     return schema is not None and attribute in schema.attributes
 
 
-def _same(size: int, kernel: int, stride: int, dilation: int, *, upper: bool) -> tuple[int, int]:
+def _same(size: int, kernel: int, stride: int, dilation: int, *, upper: bool) -> tuple[Any, Any]:
     reach = (kernel - 1) * dilation + 1
-    total = max((math.ceil(size / stride) - 1) * stride + reach - size, 0)
+    total = larger(((size + (stride - 1)) // stride - 1) * stride + reach - size, 0)
     small, large = total // 2, total - total // 2
     return (small, large) if upper else (large, small)

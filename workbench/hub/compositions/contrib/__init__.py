@@ -6,8 +6,8 @@ Source of the definitions: https://github.com/microsoft/onnxruntime/blob/main/do
 
 from __future__ import annotations
 
-from workbench.hub.compositions.contrib import attention, fused, grouped, quantized
+from workbench.hub.compositions.contrib import attention, blocks, fused, grouped, quantized
 
-FAMILIES = (attention, fused, grouped, quantized)
+FAMILIES = (attention, blocks, fused, grouped, quantized)
 
 __all__ = ["FAMILIES"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from workbench.hub.compositions.kit import Array, Kit, dims, dtype, integer, number, passed_on, wanted
+from workbench.hub.compositions.kit import Kit, dims, integer, number, passed_on, wanted
 from workbench.hub.compositions.table import CONTRIB, composes
 from workbench.hub.emitter import Emitter
 from workbench.hub.node import HubNode
@@ -146,38 +146,3 @@ def embedlayernormalization(node: HubNode, emit: Emitter) -> Any:
     else:
         index = k("ReduceSum", node.value(7), [1], keepdims=0) if kind in (0, 1) else None
     return [made, index, total]
-
-
-@composes("MatMulNBits", domain=CONTRIB)
-def matmulnbits(node: HubNode, emit: Emitter) -> Any:
-    """A @ Bᵀ with B [N, K] stored in blocks of few bits: it is taken apart here, once and for all."""
-    k, x = Kit(emit), node.value(0)
-    node.ignore("accuracy_level", "weight_prepacked")  # how precisely onnxruntime computes at least; how it stores
-    if node.input(4) is not None:
-        raise Refused("its weights are reordered by 'g_idx'")
-    weights = _unpacked(node, node.attr_int("N"), node.attr_int("K"), integer(node, "bits", 4))
-    made = k("MatMul", x, np.ascontiguousarray(weights.T).astype(dtype(x)))
-    return made if node.input(5) is None else k("Add", made, node.value(5))
-
-
-def _unpacked(node: HubNode, rows: int, columns: int, bits: int) -> Array:
-    """[N, K] in float32: (stored − zero point) · scale, block by block; the lowest bits come first."""
-    size = node.attr_int("block_size")
-    blocks = -(-columns // size)
-    stored = _fields(node.require_constant(1).reshape(rows, blocks, -1), bits)[..., :size].astype(np.float32)
-    zeros = np.full((rows, blocks), 2.0 ** (bits - 1), np.float32)
-    if node.input(3) is not None:
-        given = node.require_constant(3)
-        if given.dtype == np.uint8:
-            given = _fields(given.reshape(rows, -1), bits)[:, :blocks]
-        zeros = given.reshape(rows, blocks).astype(np.float32)
-    scales = node.require_constant(2).reshape(rows, blocks).astype(np.float32)
-    weights: Array = (stored - zeros[..., None]) * scales[..., None]
-    return weights.reshape(rows, -1)[:, :columns]
-
-
-def _fields(packed: Array, bits: int) -> Array:
-    """The last dimension's bytes taken apart."""
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    fields: Array = (packed.astype(np.uint8)[..., None] >> shifts) & np.uint8(2**bits - 1)
-    return fields.reshape(*packed.shape[:-1], -1)

@@ -1,0 +1,128 @@
+"""onnxruntime's sessions and runs, within the limits of time and memory and open to Ctrl-C.
+
+What a model computes may depend on what it is fed, so no check beforehand can bound it. Native code runs on a thread of
+its own while the caller waits: for so long as ``limits.run_seconds`` allows, or until it is interrupted. Then the run
+is told to end, which onnxruntime does before its next node; a node that goes on is left behind. Memory beyond
+``limits.memory_bytes`` is refused by the system (``limits.bounded_memory``), and onnxruntime reports that.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from workbench import limits
+from workbench.errors import LimitError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+_GRACE = 2.0
+"""Seconds that a run gets for ending after it was told to."""
+
+_NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory")
+"""What onnxruntime's messages say where memory was refused."""
+
+
+def make_session(data: bytes, options: onnxruntime.SessionOptions, **rest: Any) -> onnxruntime.InferenceSession:
+    """A session for a serialised model.
+
+    Raises:
+        LimitError: it took too long, or too much memory.
+        Exception: onnxruntime's own, of many classes.
+    """
+    import onnxruntime
+
+    def make() -> onnxruntime.InferenceSession:
+        return onnxruntime.InferenceSession(data, sess_options=options, providers=["CPUExecutionProvider"], **rest)
+
+    return _bounded(make, "making the model ready", lambda: None)
+
+
+def run_session(
+    session: onnxruntime.InferenceSession, outputs: Sequence[str] | None, feeds: Mapping[str, Any]
+) -> list[Any]:
+    """Run a session once; raises as :func:`make_session`."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = 4
+
+    def stop() -> None:
+        options.terminate = True
+
+    found: list[Any] = _bounded(lambda: session.run(outputs, feeds, options), "running the model", stop)
+    return found
+
+
+def _bounded(work: Callable[[], Any], what: str, stop: Callable[[], None]) -> Any:
+    """Do the work on another thread, within the limits."""
+    seconds = limits.current.run_seconds
+    worker = _idle.pop() if _idle else _Worker()
+    with limits.bounded_memory(what):
+        job = worker.begin(work)
+        try:
+            ended = job.done.wait(seconds)
+        except BaseException:  # Ctrl-C, or the end of the program
+            stop()
+            if job.done.wait(_GRACE):
+                _idle.append(worker)
+            raise
+        if not ended:
+            stop()
+            if job.done.wait(_GRACE):
+                _idle.append(worker)
+            raise LimitError(
+                f"{what} took longer than the limit run_seconds = {seconds:,}; {limits.way_out('run_seconds')}."
+            )
+        _idle.append(worker)
+        if job.error is None:
+            return job.result
+        if any(words in str(job.error) for words in _NO_MEMORY):
+            raise limits.out_of_memory(what) from job.error
+        raise job.error
+
+
+class _Job:
+    """One piece of work and what came of it."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.work = work
+        self.done = threading.Event()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def do(self) -> None:
+        try:
+            self.result = self.work()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.done.set()
+
+
+class _Worker:
+    """A daemon thread that does one job after the other: one that is left behind does not keep the process alive."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        threading.Thread(target=self._serve, name="workbench-native", daemon=True).start()
+
+    def begin(self, work: Callable[[], Any]) -> _Job:
+        job = _Job(work)
+        self._jobs.put(job)
+        return job
+
+    def _serve(self) -> None:
+        while True:
+            self._jobs.get().do()
+
+
+_idle: list[_Worker] = []
+"""Workers without a job; popping and appending are atomic."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)  # a forked process has none of the threads
