@@ -16,6 +16,8 @@ from typing import Any
 import nbformat
 
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
+_LINK = re.compile(r"\]\(([\w./-]+\.\w+)\)")
+"""The target of a link to a file beside the notebook."""
 _VOLATILE = {"execution", "ExecuteTime", "collapsed"}
 _METADATA = {
     "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
@@ -91,6 +93,8 @@ def lint(path: Path) -> list[str]:
         for number, cell in enumerate(cells, 1)
         for problem in _problems_of_cell(cell)
     ]
+    links = [link for cell in notebook.cells if cell.cell_type == "markdown" for link in _LINK.findall(cell.source)]
+    problems += [f"{path}: a link leads nowhere: {link}" for link in links if not (path.parent / link).exists()]
     if not cells:
         problems.append(f"{path}: no code cell")
     if "widgets" in notebook.metadata:

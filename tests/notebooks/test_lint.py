@@ -10,7 +10,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 ROOT = Path(__file__).parents[2]
 MACHINE = ("/home/", "/root/", "/tmp/", "/Users/", "C:\\", "site-packages")
@@ -40,6 +40,12 @@ def with_widget_state() -> Any:
     return notebook
 
 
+def with_text(text: str) -> Any:
+    notebook = faulty((stream("2"),))
+    notebook.cells.append(new_markdown_cell(text))
+    return notebook
+
+
 FAULTS: dict[str, tuple[Callable[[], Any], str]] = {
     "never run": (lambda: faulty(count=None), "never run"),
     "address": (lambda: faulty((stream("<Model at 0x7f2f3c1d>"),)), "memory address"),
@@ -47,6 +53,7 @@ FAULTS: dict[str, tuple[Callable[[], Any], str]] = {
     "error": (lambda: faulty((new_output("error", ename="KeyError", evalue="x", traceback=[]),)), "KeyError"),
     "timing": (lambda: faulty(execution={"iopub.execute_input": "now"}), "timings"),
     "widget state": (with_widget_state, "widget state"),
+    "link": (lambda: with_text("[next](nowhere.ipynb)"), "leads nowhere: nowhere.ipynb"),
     "no code": (lambda: new_notebook(cells=[]), "no code"),
 }
 
@@ -60,7 +67,7 @@ def test_the_lint_notices(fault: str, tmp_path: Path) -> None:
 
 
 def test_the_lint_passes_what_is_clean(tmp_path: Path) -> None:
-    nbformat.write(faulty((stream("2"),)), tmp_path / "n.ipynb")
+    nbformat.write(with_text("[itself](n.ipynb), [elsewhere](https://a.org/x), `f[0](1)`"), tmp_path / "n.ipynb")
     assert script().lint(tmp_path / "n.ipynb") == []
 
 
