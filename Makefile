@@ -4,6 +4,10 @@ PYTHON ?= python3
 VENV ?= .venv
 # Further arguments of JupyterLab, e.g. make lab LAB_ARGS=--no-browser
 LAB_ARGS ?=
+# make fuzz FUZZ_SECONDS=3600 FUZZ_SEED=7 FUZZ_GRAPHS=2000
+FUZZ_SECONDS ?= 120
+FUZZ_SEED ?= 0
+FUZZ_GRAPHS ?= 300
 
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
@@ -23,7 +27,7 @@ SOURCES := pyproject.toml hatch_build.py workbench/_version.py $(MODELS) $(EXTEN
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help lab test test-python test-notebooks test-browser lint format docs conformance bench clean
+.PHONY: help lab test test-python test-notebooks test-browser lint format docs binder conformance bench fuzz soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,22 +59,40 @@ format: $(DEV) ## put the Python code into the common form
 	$(PY) -m ruff check --fix-only .
 	$(PY) -m ruff format .
 
-docs: $(DEV) ## write the generated pages of docs/
+docs: $(DEV) ## write the generated pages of docs/, and build the site into build/site
 	$(BIN)/workbench coverage > docs/coverage.md
+	$(PY) scripts/docs.py
+
+binder: $(DEV) ## build and open what Binder builds, without docker, and run every tutorial there (ten minutes)
+	$(PY) scripts/binder.py --all
 
 conformance: $(DEV) ## run coremltools' own tests, and ONNX's of its nodes, on the workbench (an hour and more)
 	$(PY) -m tests.conformance.apple
 	$(PY) -m tests.conformance.apple --suite torch --sample 1000
 	$(PY) -m tests.conformance.nodes coreml
+	$(PY) -m tests.conformance.nnef_parser
+	$(PY) -m tests.conformance.nnef_pairs
 
 bench: $(DEV) ## measure import, conversion and comparison on the real models
 	$(PY) -m tests.benchmarks.bench
 	$(PY) -m tests.benchmarks.compare
 	$(PY) -m tests.benchmarks.coreml
+	$(PY) -m tests.benchmarks.convert
 	$(PY) -m tests.benchmarks.nnef
 
+# Wheels of atheris exist for Linux on x86-64 and Python 3.11 to 3.13; elsewhere that part is skipped with a line.
+fuzz: $(DEV) ## mutated models, random graphs and guided fuzzing (half an hour; FUZZ_SECONDS= for each part)
+	@$(PIP) --only-binary :all: "atheris>=3" 2> /dev/null || true
+	$(PY) -m tests.hostile.fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --jobs 2
+	$(PY) -m tests.hostile.guided all --seconds $(FUZZ_SECONDS)
+	$(PY) -m tests.hostile.differential --seed $(FUZZ_SEED) --count $(FUZZ_GRAPHS)
+
+soak: $(DEV) ## end writers at 500 random moments for each form, and fill disks (some minutes)
+	$(PY) -m tests.hostile.soak
+
 clean: ## remove what builds and tests leave behind (not the environment: delete $(VENV) for that)
-	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/artifacts
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf tests/browser/artifacts tests/hostile/artifacts
 	rm -rf extensions/jupyterlab/lib extensions/jupyterlab/labextension extensions/jupyterlab/node_modules
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 

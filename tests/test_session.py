@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.widgets.fakes import FakeModel
-from workbench import samples
+from workbench import Range, samples
 from workbench.errors import Cancelled, ConversionError, LimitError, ModelError, SaveError, WorkbenchError
 from workbench.session import Session, Upload, upload
 
@@ -332,3 +332,9 @@ def test_the_operating_system_of_core_ml_is_an_option_beside_the_target() -> Non
     session.start("convert", to="coreml", target="iOS18", shapes=shapes).wait()
     assert session.state.failure is None
     assert "target='iOS18'" in session.code()
+
+
+def test_ranges_are_written_down_as_they_are_called() -> None:
+    session = Session(samples.digits())
+    assert session.plan("coreml", shapes={"image": (Range(1, 4, default=2), 1, 8, 8)}).ok
+    assert "shapes={'image': (wb.Range(1, 4, default=2), 1, 8, 8)}" in session.code()

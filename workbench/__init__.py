@@ -28,10 +28,11 @@ from workbench.errors import (
 )
 
 if TYPE_CHECKING:
-    from workbench import samples, widgets
-    from workbench.compare import Report, compare, load_report
+    from workbench import limits, samples, widgets
+    from workbench.compare import Images, Report, compare, load_report, record
     from workbench.document import Layer, Provenance, TensorSpec
     from workbench.formats.coreml.options import ImageInput
+    from workbench.hub.ranges import Range
     from workbench.model import Model, load
     from workbench.plan import Plan, PlanRow, Verdict
     from workbench.session import Session
@@ -42,6 +43,7 @@ __all__ = [
     "ConversionError",
     "ExecutionError",
     "ImageInput",
+    "Images",
     "Layer",
     "LimitError",
     "Model",
@@ -50,6 +52,7 @@ __all__ = [
     "Plan",
     "PlanRow",
     "Provenance",
+    "Range",
     "Refusal",
     "Report",
     "SaveError",
@@ -60,8 +63,10 @@ __all__ = [
     "WorkbenchError",
     "__version__",
     "compare",
+    "limits",
     "load",
     "load_report",
+    "record",
     "samples",
     "widgets",
 ]
@@ -72,18 +77,21 @@ _LAZY = {
     "Provenance": "workbench.document",
     "TensorSpec": "workbench.document",
     "ImageInput": "workbench.formats.coreml.options",
+    "Range": "workbench.hub.ranges",
     "Model": "workbench.model",
     "load": "workbench.model",
     "Plan": "workbench.plan",
     "PlanRow": "workbench.plan",
     "Verdict": "workbench.plan",
+    "Images": "workbench.compare",
     "Report": "workbench.compare",
     "compare": "workbench.compare",
     "load_report": "workbench.compare",
+    "record": "workbench.compare",
     "Session": "workbench.session",
     "Workbench": "workbench.widgets",
 }
-_MODULES = ("coreml", "plots", "precision", "samples", "widgets")
+_MODULES = ("coreml", "limits", "plots", "precision", "samples", "widgets")
 
 
 class _Package(ModuleType):

@@ -21,10 +21,37 @@ from typing import Any
 
 from workbench.errors import ModelError, SaveError
 
+if sys.platform == "win32":
+    fcntl: Any = None
+else:
+    import fcntl
+
 _AT_FDCWD = -100  # "relative to the working directory" of Linux
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
 
 PARTIAL = ".workbench-partial-"  # prefix of the temporary siblings
+
+
+MAX_NAME = 4096
+"""Bytes of a path that Linux takes (man 7 path_resolution); longer names are refused without being tried."""
+
+
+def inner_parts(name: str) -> tuple[str, ...] | None:
+    """The parts of a relative path below some folder; ``None`` if the name would lead elsewhere.
+
+    Every name that stands in a model file or an archive is judged here. A backslash separates too, whatever the system.
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    parts = tuple(part for part in path.parts if part != ".")
+    outside = path.is_absolute() or ".." in parts or "\0" in name or len(name) > MAX_NAME
+    if not parts or outside or ":" in parts[0] or (os.name == "nt" and any(":" in part for part in parts)):
+        return None
+    return parts
+
+
+def shown(name: str) -> str:
+    """A name out of a file, quoted for a message, of a length that can be read."""
+    return repr(name if len(name) <= 120 else f"{name[:80]}… ({len(name):,} characters)")
 
 
 def contained(root: Path, name: str, *, what: str = "file") -> Path:
@@ -34,25 +61,23 @@ def contained(root: Path, name: str, *, what: str = "file") -> Path:
         ModelError: ``name`` is absolute, climbs out with ``..``, passes through a symbolic link, names something
             that is no regular file, or a file with several hard links.
     """
-    base = Path(os.path.realpath(root))
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if not parts or "\0" in name or ".." in parts or parts[0] == "/" or ":" in parts[0]:
-        raise ModelError(f"{root}: the {what} {name!r} would lie outside the model's folder; nothing was read.")
-    path = base
-    for part in parts:
-        path = path / part
-        if path.is_symlink():
-            raise ModelError(
-                f"{root}: the {what} {name!r} goes through a symbolic link; copy the file into the folder."
-            )
+    where = f"{root}: the {what} {shown(name)}"
+    parts = inner_parts(name)
+    if parts is None:
+        raise ModelError(f"{where} would lie outside the model's folder; nothing was read.")
+    path = Path(os.path.realpath(root))
     try:
-        status = path.lstat()
-    except OSError as error:
-        raise ModelError(f"{root}: the {what} {name!r} is missing ({error.strerror}).") from error
+        for part in parts:
+            path = path / part
+            status = path.lstat()
+            if stat.S_ISLNK(status.st_mode):
+                raise ModelError(f"{where} goes through a symbolic link; copy the file into the folder.")
+    except (OSError, ValueError) as error:  # ValueError: no name that a file can have
+        raise ModelError(f"{where} is missing ({getattr(error, 'strerror', None) or error}).") from error
     if not stat.S_ISREG(status.st_mode):
-        raise ModelError(f"{root}: the {what} {name!r} is not a regular file.")
+        raise ModelError(f"{where} is not a regular file.")
     if status.st_nlink > 1:
-        raise ModelError(f"{root}: the {what} {name!r} has several hard links; copy the file into the folder.")
+        raise ModelError(f"{where} has several hard links; copy the file into the folder.")
     return path
 
 
@@ -79,7 +104,8 @@ def replacing(destination: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary sibling path to write to (a file or a folder); rename it to ``destination`` on success.
 
     On any failure the sibling is removed and ``destination`` is what it was before. An existing destination is
-    replaced only with ``overwrite=True``, and only once the new one is complete on the disk.
+    replaced only with ``overwrite=True``, and only once the new one is complete on the disk. What a killed process has
+    left behind in the same folder is removed.
 
     Raises:
         SaveError: the destination exists and ``overwrite`` is false, or writing failed.
@@ -90,7 +116,8 @@ def replacing(destination: Path, *, overwrite: bool = False) -> Iterator[Path]:
     if not destination.parent.is_dir():
         raise SaveError(f"the folder {destination.parent} does not exist; create it first. Nothing was written.")
     try:
-        workspace = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=destination.parent))
+        _remove_leftovers(destination.parent)
+        workspace, lock = _workspace(destination.parent)
     except OSError as error:
         raise SaveError(f"cannot write in {destination.parent}: {error.strerror}. Nothing was written.") from error
     try:
@@ -106,6 +133,46 @@ def replacing(destination: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise SaveError(f"writing {destination} failed: {error.strerror or error}. The old state is kept.") from error
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _workspace(parent: Path) -> tuple[Path, int | None]:
+    """A new temporary folder and the lock on it, which its process holds for as long as it lives."""
+    while True:
+        workspace = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=parent))
+        if fcntl is None:
+            return workspace, None
+        lock = _lock(workspace)
+        if lock is not None and workspace.exists():
+            return workspace, lock
+        if lock is not None:  # another process took the new folder for a leftover, and has removed it
+            os.close(lock)
+
+
+def _lock(workspace: Path) -> int | None:
+    """The lock on a temporary folder; ``None`` if another process holds it, or the folder is gone."""
+    try:
+        handle = os.open(workspace, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """Remove the temporary folders of processes that are no more: those that nobody has locked."""
+    if fcntl is None:  # Windows: nothing tells a leftover from a folder that is being written
+        return
+    for workspace in parent.glob(f"{PARTIAL}*"):
+        lock = None if workspace.is_symlink() else _lock(workspace)
+        if lock is not None:
+            shutil.rmtree(workspace, ignore_errors=True)
+            os.close(lock)
 
 
 def _swap_folders(new: Path, old: Path, aside: Path) -> None:

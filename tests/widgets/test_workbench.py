@@ -14,7 +14,7 @@ import pytest
 import workbench as wb
 from tests.widgets.fakes import FakeModel, FakeReport
 from tests.widgets.test_content import HOSTILE
-from workbench import samples
+from workbench import Range, samples
 from workbench.errors import ConversionError, OptionError, WorkbenchError
 from workbench.session import Session
 from workbench.widgets import Compare, Convert, Export, Import, Inspect, Workbench
@@ -331,7 +331,24 @@ def test_options_and_shapes_reach_the_conversion() -> None:
     assert dict(shown.session.state.converted_with) == {"precision": "fp16", "shapes": {"x": (4, 8)}}
 
 
-@pytest.mark.parametrize("typed", ["4", "4, 9", "a, 8", "-1, 8", "", "99999999999999, 8", "1.5, 8"])
+@pytest.mark.parametrize(
+    ("typed", "shape"),
+    [("1..8, 8", (Range(1, 8), 8)), ("1..8:2,8", (Range(1, 8, 2), 8)), ("1, 8 | 3, 8", [(1, 8), (3, 8)])],
+)
+def test_ranges_and_several_shapes_are_typed_where_sizes_are(typed: str, shape: object) -> None:
+    shown = make(FakeModel(dynamic=True))
+    shown.open("x.onnx")
+    convert = shown.steps["convert"]
+    assert isinstance(convert, Convert)
+    convert.target.value = "coreml"
+    idle(shown)
+    convert.shapes["x"].widget.value = typed
+    assert convert.chosen_options() == {"shapes": {"x": shape}}
+
+
+@pytest.mark.parametrize(
+    "typed", ["4", "4, 9", "a, 8", "-1, 8", "", "99999999999999, 8", "1.5, 8", "1..0, 8", "1, 8|2"]
+)
 def test_a_shape_that_does_not_fit_is_refused_in_place(typed: str) -> None:
     shown = make(FakeModel(dynamic=True))
     shown.open("x.onnx")
@@ -403,6 +420,22 @@ def test_onnx_needs_no_shapes() -> None:
     assert isinstance(convert, Convert)
     convert.target.value = "onnx"
     assert not convert.shapes
+
+
+def test_the_dialect_of_nnef_is_offered_and_with_it_sizes_stay_open() -> None:
+    shown = make(FakeModel(dynamic=True))
+    shown.open("x.onnx")
+    convert = shown.steps["convert"]
+    assert isinstance(convert, Convert)
+    convert.target.value = "nnef"
+    idle(shown)
+    assert [value for _, value in convert.options["dialect"].options] == ["khronos", "tract"]
+    assert not hidden(convert._shape_row)
+    assert convert.chosen_options() == {"shapes": {"x": (1, 8)}}
+    convert.options["dialect"].value = "tract"
+    idle(shown)
+    assert hidden(convert._shape_row)
+    assert convert.chosen_options() == {"dialect": "tract"}
 
 
 # Compare

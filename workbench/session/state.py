@@ -55,8 +55,8 @@ class Failure:
 
     @property
     def expected(self) -> bool:
-        """Whether the workbench raised it on purpose; anything else is a defect of the workbench."""
-        return isinstance(self.error, WorkbenchError)
+        """Whether it is no defect of the workbench: raised on purpose, by the user, or for want of memory."""
+        return isinstance(self.error, WorkbenchError | KeyboardInterrupt | MemoryError)
 
     @property
     def cancelled(self) -> bool:
@@ -68,6 +68,10 @@ class Failure:
         """What is to be read first: one paragraph without the list of refusals."""
         if isinstance(self.error, ConversionError):
             return str(self.error).split("\n", 1)[0]
+        if isinstance(self.error, KeyboardInterrupt):
+            return f"{self.step} was interrupted; nothing was changed."
+        if isinstance(self.error, MemoryError):
+            return f"{self.step} ran out of memory; nothing was changed. Free some, or work on a smaller model."
         text = str(self.error) or self.kind
         return text if self.expected else f"{text} This is a defect of the workbench; please report it."
 

@@ -7,6 +7,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -103,7 +104,7 @@ def _unpack(archive: Path, folder: Path) -> None:
             limits.check("archive_bytes", sum(entry.file_size for entry in entries), archive.name)
             for entry in entries:
                 _unpack_entry(package, entry, folder)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, RuntimeError, OSError, EOFError, ValueError, zlib.error) as error:
         raise ModelError(f"{archive.name}: the archive cannot be unpacked ({error}).") from error
 
 

@@ -1,0 +1,205 @@
+"""Everything that a user would do with a model, with whatever it makes of it; in a process that may die of it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.hostile.bundle import Bundle
+
+GROWTH = 1 << 30
+"""Bytes of address space by which a process may grow."""
+
+SECONDS = 10.0
+"""Of processor time, for one model."""
+
+_TARGETS = ("onnx", "nnef", "coreml")
+_ELEMENTS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one model.
+
+    Attributes:
+        verdict: ``refused`` (an error of the workbench's), ``fine`` (all steps done, or refused by some), ``error``
+            (any other exception), ``memory`` (the process grew beyond :data:`GROWTH`), ``died``, ``hung`` (it took more
+            than :data:`SECONDS`).
+        step: the last step that was begun.
+        detail: the error.
+        seconds: how long it took, of processor time: other work on the machine does not count.
+    """
+
+    verdict: str
+    step: str = ""
+    detail: str = ""
+    seconds: float = 0.0
+
+    @property
+    def bad(self) -> bool:
+        """Whether the workbench failed."""
+        return self.verdict not in ("refused", "fine")
+
+    @property
+    def signature(self) -> str:
+        """What failures of one cause have in common."""
+        return (
+            f"{self.verdict} in {self.step}: {self.detail.strip().splitlines()[-1][:90] if self.detail.strip() else ''}"
+        )
+
+
+def feeds_of(model: Any) -> dict[str, Any]:
+    """Random feeds, open sizes being two; ``{}`` if they would be large."""
+    rng = np.random.default_rng(0)
+    found: dict[str, Any] = {}
+    for spec in model.inputs:
+        shape = tuple(dim if isinstance(dim, int) else 2 for dim in spec.shape or ())
+        if np.prod([float(dim) for dim in shape]) > _ELEMENTS:
+            return {}
+        if spec.dtype == "string":
+            found[spec.name] = np.full(shape, "a", object)
+        elif spec.dtype == "bool":
+            found[spec.name] = rng.random(shape) > 0.5
+        elif spec.dtype.startswith(("int", "uint")):
+            found[spec.name] = rng.integers(0, 2, shape).astype(spec.dtype if spec.dtype in np.sctypeDict else "int64")
+        else:
+            found[spec.name] = rng.normal(size=shape).astype(spec.dtype if spec.dtype in np.sctypeDict else "float32")
+    return found
+
+
+def walk(path: Path) -> Outcome:
+    """Open, list, show, plan, run, convert and save a model; errors of the workbench end a step, others the walk."""
+    import workbench as wb
+
+    steps: list[str] = []
+
+    def begin(step: str) -> None:
+        steps.append(step)
+
+    refused = ""
+    began = time.process_time()
+    try:
+        begin("load")
+        model = wb.load(path)
+        begin("show")
+        repr(model), model._repr_html_(), [repr(layer) for layer in model.layers]
+        begin("session")
+        session = wb.Session(model)
+        session.code()
+        for step, do in (("run", _run), ("plan", _plan), ("convert", _convert)):
+            begin(step)
+            refused = do(model, wb, steps) or refused
+    except wb.WorkbenchError as error:
+        return Outcome("refused", steps[-1], f"{type(error).__name__}: {str(error)[:300]}", time.process_time() - began)
+    except MemoryError as error:
+        return Outcome("memory", steps[-1], repr(error), time.process_time() - began)
+    except Exception:
+        return Outcome("error", steps[-1], traceback.format_exc()[-3000:], time.process_time() - began)
+    return Outcome("refused" if refused else "fine", steps[-1], refused, time.process_time() - began)
+
+
+def _run(model: Any, wb: Any, steps: list[str]) -> str:
+    try:
+        model.run(feeds_of(model))
+        steps.append("taps")
+        model.run(feeds_of(model), taps="all")
+    except wb.WorkbenchError as error:
+        return f"{type(error).__name__}: {str(error)[:300]}"
+    return ""
+
+
+def _plan(model: Any, wb: Any, steps: list[str]) -> str:
+    for target in _TARGETS:
+        steps.append(f"plan {target}")
+        try:
+            repr(model.plan(target))
+        except wb.WorkbenchError as error:
+            return f"{type(error).__name__}: {str(error)[:300]}"
+    return ""
+
+
+def _convert(model: Any, wb: Any, steps: list[str]) -> str:
+    refused = ""
+    suffixes = {"onnx": ".onnx", "nnef": ".nnef", "coreml": ".mlpackage"}
+    for target in _TARGETS:
+        steps.append(f"convert {target}")
+        folder = Path(tempfile.mkdtemp(prefix="hostile-"))
+        try:
+            shapes = {
+                spec.name: tuple(dim if isinstance(dim, int) else 2 for dim in spec.shape)
+                for spec in model.inputs
+                if spec.shape is not None and not spec.is_static
+            }
+            converted = model.convert(target, shapes=shapes)
+            steps.append(f"save {target}")
+            saved = converted.save(folder / f"converted{suffixes[target]}")
+            steps.append(f"run {target}")
+            wb.load(saved).run(feeds_of(converted))
+        except wb.WorkbenchError as error:
+            refused = f"{type(error).__name__}: {str(error)[:300]}"
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return refused
+
+
+_LIMITED: list[int] = []
+
+
+def prepare() -> None:
+    """Once in a process: import everything, then let the address space grow by no more than three times the bound."""
+    if _LIMITED:
+        return
+    import resource  # Windows has none
+
+    import coremltools  # noqa: F401
+    import onnxruntime  # noqa: F401
+
+    import workbench as wb
+    from workbench import limits, widgets  # noqa: F401
+
+    warm = wb.load(wb.samples.digits())
+    for target in _TARGETS:
+        warm.convert(target, shapes={"image": (1, 1, 8, 8)}).run({"image": np.zeros((1, 1, 8, 8), np.float32)})
+    limits.change(memory_bytes=GROWTH * 3 // 4, run_seconds=5, folded_elements=1 << 20)
+    base = address_space()
+    resource.setrlimit(resource.RLIMIT_AS, (base + 3 * GROWTH, base + 3 * GROWTH))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _LIMITED.append(base)
+
+
+def address_space(peak: bool = False) -> int:
+    """Bytes of address space of this process now, or at most so far."""
+    field = "VmPeak" if peak else "VmSize"
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) << 10
+    return 0
+
+
+def exercise(bundle: Bundle) -> Outcome:
+    """Write the bundle, walk through it, and look at the memory."""
+    prepare()
+    before, peak = address_space(), address_space(peak=True)
+    folder = Path(tempfile.mkdtemp(prefix="hostile-"))
+    try:
+        try:
+            path = bundle.write(folder)
+        except OSError as error:
+            return Outcome("fine", "write", f"the system has no such file name: {error}")
+        outcome = walk(path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if outcome.seconds > SECONDS and not outcome.bad:
+        return Outcome("hung", outcome.step, f"{outcome.seconds:.0f} s; {outcome.detail}", outcome.seconds)
+    highest = address_space(peak=True)
+    more = highest - before if highest > peak else 0
+    if more > GROWTH and not outcome.bad:
+        return Outcome("memory", outcome.step, f"grew by {more >> 20} MB; {outcome.detail}", outcome.seconds)
+    return outcome

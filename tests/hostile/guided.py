@@ -1,0 +1,114 @@
+"""Fuzzing guided by coverage: ``python -m tests.hostile.guided TARGET [--seconds N]``, with the package ``atheris``.
+
+Where ``atheris`` is not installed (it comes as a wheel for Linux on x86-64 and Python 3.11 to 3.13 only) there is one
+line that says so, and nothing is done. An input that raises anything but the workbench's own errors is kept, and the
+exit code is not 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+KEEP = Path("tests/hostile/artifacts")
+
+
+def nnef_text(data: bytes) -> None:
+    """NNEF's grammar, the expansion of fragments, types and shapes."""
+    from workbench.formats.nnef.expand import expand
+    from workbench.formats.nnef.parser import parse_document
+
+    expand(parse_document(data, "graph.nnef"), "graph.nnef")
+
+
+def coreml_message(data: bytes) -> None:
+    """A Core ML specification without its package, up to the hub."""
+    from workbench.formats.coreml.package import Package
+    from workbench.formats.coreml.read import CoreMLDocument
+
+    CoreMLDocument(Package("fuzzed", data), "fuzzed", None).hub()
+
+
+def onnx_message(data: bytes) -> None:
+    """The front door of ONNX: the file is recognised, parsed, checked, upgraded."""
+    import workbench as wb
+
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+        file.write(data)
+        file.flush()
+        _ = wb.load(file.name).graph
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {"nnef": nnef_text, "coreml": coreml_message, "onnx": onnx_message}
+
+
+def _corpus(target: str, folder: Path) -> None:
+    """The sound models to begin with."""
+    from tests.hostile.seeds import seeds
+
+    reader, suffix = {"nnef": ("nnef", ".nnef"), "coreml": ("mlmodel", ".mlmodel"), "onnx": ("onnx", ".onnx")}[target]
+    for index, bundle in enumerate(seeds(reader)):
+        data = next(data for name, data in bundle.files.items() if name.endswith(suffix))
+        (folder / str(index)).write_bytes(data)
+
+
+def _fuzz(target: str, arguments: list[str]) -> None:
+    """In a process of its own: atheris does not return."""
+    import atheris
+
+    with atheris.instrument_imports(include=["workbench.formats", "workbench.hub"]):
+        for name in ("nnef.expand", "nnef.parser", "coreml.read", "onnx.read"):
+            importlib.import_module(f"workbench.formats.{name}")
+    from workbench import limits
+    from workbench.errors import WorkbenchError
+
+    limits.change(memory_bytes=768 << 20, run_seconds=5, folded_elements=1 << 16, tensor_elements=1 << 24)
+
+    def one(data: bytes) -> None:
+        try:
+            TARGETS[target](data)
+        except WorkbenchError:
+            return
+
+    atheris.Setup([sys.argv[0], *arguments], one)
+    atheris.Fuzz()
+
+
+def run(target: str, seconds: int) -> int:
+    """Fuzz one target for so long; the exit code of atheris, 0 if it found nothing."""
+    KEEP.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        _corpus(target, Path(name))
+        arguments = [
+            f"-max_total_time={seconds}", "-timeout=30", "-rss_limit_mb=4096", "-max_len=20000", "-verbosity=0",
+            "-print_final_stats=1", f"-artifact_prefix={KEEP}/{target}-", name,
+        ]  # fmt: skip
+        return subprocess.run(
+            [sys.executable, "-m", "tests.hostile.guided", target, "--inside", *arguments], check=False
+        ).returncode
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("target", choices=[*TARGETS, "all"])
+    parser.add_argument("--seconds", type=int, default=60, help="for each target")
+    parser.add_argument("--inside", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if find_spec("atheris") is None:
+        print("atheris is not installed here (no wheel, or not asked for): fuzzing guided by coverage is skipped")
+        return 0
+    if chosen.inside is not None:
+        _fuzz(chosen.target, chosen.inside)
+        return 0
+    targets = TARGETS if chosen.target == "all" else (chosen.target,)
+    return max(run(target, chosen.seconds) for target in targets)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

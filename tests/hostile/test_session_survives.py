@@ -1,0 +1,128 @@
+"""Interrupted, cancelled, out of memory: the session says so, keeps what it had, and goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import workbench as wb
+from tests.hostile.corpus.onnx_bombs import LOOP
+from tests.hostile.corpus.onnx_files import model_of
+from workbench.session import Session
+
+SHAPES = {"image": (1, 1, 8, 8)}
+
+
+def ready() -> Session:
+    """A session that has come as far as a conversion."""
+    session = Session(wb.samples.digits())
+    session.convert("onnx", shapes=SHAPES)
+    return session
+
+
+STEPS: dict[str, tuple[str, dict[str, Any]]] = {
+    "open": ("workbench.session.session._load", {"source": "other.onnx"}),
+    "plan": ("workbench.model.Model.plan", {"to": "nnef", "shapes": SHAPES}),
+    "convert": ("workbench.model.Model.convert", {"to": "nnef", "shapes": SHAPES}),
+    "compare": ("workbench.session.session._compare", {}),
+    "export": ("workbench.model.Model.save", {"path": "never.onnx"}),
+}
+
+ERRORS = {
+    "interrupted": (KeyboardInterrupt(), "was interrupted; nothing was changed"),
+    "out of memory": (MemoryError(), "ran out of memory; nothing was changed"),
+    "a limit": (wb.LimitError("the file: 7 is beyond the limit nodes = 5; raise it"), "limit nodes"),
+    "a defect": (RuntimeError("what?"), "defect of the workbench"),
+}
+
+
+@pytest.mark.parametrize("threaded", [False, True], ids=["at once", "on a thread"])
+@pytest.mark.parametrize("how", ERRORS)
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_that_fails_leaves_what_there_was(
+    step: str, how: str, threaded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = ready()
+    before = session.state
+    where, arguments = STEPS[step]
+    error, says = ERRORS[how]
+
+    def fail(*args: Any, **options: Any) -> Any:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, fail)
+        patch.setattr(session, "_load", fail)
+        patch.setattr(session, "_compare", fail)
+        patch.setattr(threading, "excepthook", lambda told: None)  # the thread's own report of Ctrl-C
+        if threaded:
+            assert session.start(step, **arguments).wait(10)
+        else:
+            with pytest.raises(type(error)):
+                session._now(step, **arguments)
+    state = session.state
+    assert not session.busy
+    assert state.failure is not None
+    assert says in state.failure.message
+    assert (state.failure.step, state.failure.expected) == (step, how != "a defect")
+    for field in ("origin", "model", "target", "plan", "converted", "converted_to", "report", "exported"):
+        assert getattr(state, field) is getattr(before, field), f"{field} was changed"
+    assert not session.history[-1].ok
+    session.convert("nnef", shapes=SHAPES)
+    assert session.state.failure is None
+    assert session.converted is not None
+    assert session.converted.format == "nnef"
+
+
+def test_ctrl_c_ends_a_run_that_would_not_end() -> None:
+    session = Session(model_of(LOOP))
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        assert session.model is not None
+        session.model.run({"x": np.ones(3, np.float32)})
+    assert session.model is not None
+    assert session.plan("nnef").target_format == "nnef"
+
+
+def test_ctrl_c_ends_a_comparison_that_would_not_end() -> None:
+    session = Session(model_of(LOOP.replace("4611686018427387904", "2000000000")))
+    session.convert("onnx")
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        session.compare()
+    failure = session.state.failure
+    assert failure is not None
+    assert failure.cancelled
+    assert session.report is None
+    assert not session.busy
+
+
+def test_a_cancelled_session_is_free_at_once_and_drops_what_comes_later(tmp_path: Path) -> None:
+    session = ready()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(source: Any, **options: Any) -> wb.Model:
+        begun.set()
+        go_on.wait(30)
+        return wb.load(wb.samples.digits())
+
+    session._load = slow
+    before = session.model
+    session.start("open", source="other.onnx")
+    assert begun.wait(10)
+    began = time.monotonic()
+    assert session.cancel()
+    assert time.monotonic() - began < 5
+    assert not session.busy
+    go_on.set()
+    exported = session.export(tmp_path / "a.onnx")
+    assert exported.exists()
+    assert session.model is before
+    assert session.state.failure is None
