@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# Processes that the tests of the Python package run in
+JOBS ?= 2
 # Further arguments of JupyterLab, e.g. make lab LAB_ARGS=--no-browser
 LAB_ARGS ?=
 # make fuzz FUZZ_SECONDS=3600 FUZZ_SEED=7 FUZZ_GRAPHS=2000
@@ -39,7 +41,7 @@ test: lint test-python test-notebooks test-browser ## set up, and run everything
 	@$(PY) scripts/install_torch.py --remind
 
 test-python: $(DEV) ## the tests of the Python package
-	$(PY) -m pytest --ignore=tests/browser
+	$(PY) -m pytest --ignore=tests/browser --numprocesses $(JOBS) --dist loadfile
 
 test-notebooks: $(DEV) ## run the tutorials and compare their outputs
 	$(PY) -m pytest --nbval --nbval-current-env notebooks
@@ -70,6 +72,8 @@ conformance: $(DEV) ## run coremltools' own tests, and ONNX's of its nodes, on t
 	$(PY) -m tests.conformance.apple
 	$(PY) -m tests.conformance.apple --suite torch --sample 1000
 	$(PY) -m tests.conformance.nodes coreml
+	$(PY) -m tests.conformance.nodes nnef
+	$(PY) -m tests.conformance.nodes nnef-tract
 	$(PY) -m tests.conformance.nnef_parser
 	$(PY) -m tests.conformance.nnef_pairs
 
