@@ -29,7 +29,7 @@ import onnx_ir as ir
 from workbench import limits
 from workbench.document import Document, Layer, Provenance, TensorSpec
 from workbench.errors import ExecutionError, ModelError
-from workbench.hub import Emitter
+from workbench.hub import Emitter, dtype_named
 
 Array = np.ndarray[Any, Any]
 
@@ -170,7 +170,7 @@ class RecordedDocument(Document):
                 )
             return ir.tensor(np.stack(found), name=f"{spec.name}//all")
 
-        dtype = ir.DataType.from_numpy(np.dtype(spec.dtype))
+        dtype = dtype_named(spec.dtype)
         return ir.LazyTensor(read, dtype=dtype, shape=ir.Shape((len(self.digests), *shape)), name=f"{spec.name}//all")
 
     def _array(self, member: str) -> Array:

@@ -171,13 +171,13 @@ graph net(x, i) -> (y, m)
     x = external<scalar>(shape = [2, 3, 4]);
     i = external<integer>(shape = [2]);
     w = variable<scalar>(shape = [1, 4, 5], label = 'w');
-    k = constant<scalar>(shape = [1, 4], value = [1.0, 2.0, -3.5, 0.0]);
+    k = constant<scalar>(shape = [1, 1, 4], value = [1.0, 2.0, -3.5, 0.0]);
     t = transpose(x, axes = [0, 2, 1]);
     r = reshape(t, shape = [2, -1]);
     s = slice(x, axes = [1, 2], begin = [0, 1], end = [2, 3], stride = [1, 2]);
     p = pad(x, padding = [(0, 0), (1, 0), (0, 2)], border = 'constant', value = 1.0);
     g = gather(x, i, axis = 0);
-    q = tile(k, repeats = [3, 1]);
+    q = tile(k, repeats = [1, 3, 1]);
     e = matmul(x, w);
     m = softmax(sum_reduce(e, axes = [1], normalize = true), axes = [2]);
     y = select(gt(x, 0.0), x, mul(q, sigmoid(x)));

@@ -33,6 +33,8 @@ SECONDS = 5.0
 """After this long no further changes are tried on one layer."""
 _LEFT, _LEFT_ADJUSTED = 0.03, 0.15
 """Share of the difference that an answer may leave, without and with parameters that were adjusted."""
+_FEWEST = 16
+"""Of fewer elements nearly any relation leaves little by chance: only one that leaves nothing counts."""
 _FEW = 0.01  # share of the elements
 
 
@@ -96,7 +98,8 @@ class _Case:
 
     def _best(self, fits: Iterable[Fit]) -> Fit | None:
         """The fit that leaves least, of those that leave nearly nothing; the earlier of equals."""
-        good = [fit for fit in fits if fit.left <= max(self.allowed, _LEFT * self.scale)]
+        limit = max(self.allowed, _LEFT * self.scale if self.x.size >= _FEWEST else 0.0)
+        good = [fit for fit in fits if fit.left <= limit]
         return min(good, key=lambda fit: max(fit.left, self.allowed), default=None)
 
     def _first(self, fits: Iterable[Fit]) -> Fit | None:

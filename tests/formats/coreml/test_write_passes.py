@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from onnx import helper, numpy_helper
 
+import workbench as wb
 from tests.formats.coreml.test_write_program import FEEDS, NETWORK
 from tests.formats.coreml.writing import operators_of, run, run_written, written
 from workbench.errors import OptionError
@@ -64,3 +66,29 @@ def test_a_name_that_is_none_is_refused_with_the_nearest(passes: str | Sequence[
 def test_each_can_be_left_out(left_out: str) -> None:
     document = written(NETWORK, passes=[f"-{left_out}"])
     np.testing.assert_allclose(run_written(document, FEEDS)["y"], run(NETWORK, FEEDS)["y"], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("shape", [(1, 4, 1, 1), (4, 1, 1)], ids=str)
+def test_what_is_subtracted_behind_a_convolution_stays_what_it_is(shape: tuple[int, ...], precision: str) -> None:
+    """coremltools negates it where it lies when it makes a bias of it; another layer reads it too."""
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.normal(size=(4, 3, 3, 3)), "c": rng.normal(size=shape) + 3}
+    model = helper.make_model(
+        helper.make_graph(
+            [
+                helper.make_node("Conv", ["x", "w"], ["a"], name="conv"),
+                helper.make_node("Sub", ["a", "c"], ["y"], name="sub"),
+                helper.make_node("Add", ["z", "c"], ["v"], name="add"),
+            ],
+            "shared",
+            [helper.make_tensor_value_info(name, 1, dims) for name, dims in (("x", [1, 3, 8, 8]), ("z", [1, 4, 6, 6]))],
+            [helper.make_tensor_value_info(name, 1, [1, 4, 6, 6]) for name in ("y", "v")],
+            [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+    )
+    source = wb.load(model)
+    converted = source.convert("coreml", precision=precision)
+    assert [layer.operator for layer in converted.layers if layer.operator != "cast"] == ["conv", "add"]
+    assert wb.compare(source, converted), "the constant that the other layer reads is what it was"

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from workbench.document import Progress
@@ -159,7 +160,28 @@ def _let_go(before: Sequence[Any], after: Set[Any]) -> None:
 def _step(program: Any, name: str) -> tuple[str, Step]:
     registry = toolkit.submodule("converters.mil.mil.passes.pass_registry").PASS_REGISTRY
     chosen = deduplication() if name == DEDUPLICATION else registry[name]
-    return short(name), lambda tick: chosen(program)
+
+    def step(tick: Callable[[], object]) -> None:
+        if short(name) == "fuse_conv_bias":
+            _own_subtrahends(program.functions["main"])
+        chosen(program)
+
+    return short(name), step
+
+
+def _own_subtrahends(function: Any) -> None:
+    """Give each constant that is subtracted an array of its own: the pass negates it where it lies.
+
+    It may be that of the source model, or be read by other operations too.
+    """
+    builder = toolkit.mil().Builder
+    for operation in every(function):
+        if operation.op_type == "sub" and isinstance(operation.y.val, np.ndarray) and operation.x.val is None:
+            with operation.enclosing_block:
+                own = builder.const(val=operation.y.val.copy(), name=operation.y.name, before_op=operation)
+            operation.enclosing_block.replace_uses_of_var_after_op(
+                anchor_op=own.op, old_var=operation.y, new_var=own, end_op=operation, no_check_var_types=True
+            )
 
 
 def _to_float16(program: Any, lineage: Lineage, keep_fp32: Keeper, tick: Callable[[], object]) -> None:
