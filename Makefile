@@ -84,9 +84,7 @@ bench: $(DEV) ## measure import, conversion and comparison on the real models
 	$(PY) -m tests.benchmarks.convert
 	$(PY) -m tests.benchmarks.nnef
 
-# Wheels of atheris exist for Linux on x86-64 and Python 3.11 to 3.13; elsewhere that part is skipped with a line.
 fuzz: $(DEV) ## mutated models, random graphs and guided fuzzing (half an hour; FUZZ_SECONDS= for each part)
-	@$(PIP) --only-binary :all: "atheris>=3" 2> /dev/null || true
 	$(PY) -m tests.hostile.fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --jobs 2
 	$(PY) -m tests.hostile.guided all --seconds $(FUZZ_SECONDS)
 	$(PY) -m tests.hostile.differential --seed $(FUZZ_SEED) --count $(FUZZ_GRAPHS)

@@ -177,6 +177,13 @@ if sys.platform == "linux":
                 with contextlib.suppress(ValueError, OSError):
                     resource.setrlimit(resource.RLIMIT_AS, (before, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
+    def memory_is_short() -> bool:
+        """Whether less than an eighth is left of what :func:`bounded_memory` allows (that of the first block)."""
+        bound = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if not _INSIDE or bound == resource.RLIM_INFINITY:
+            return False
+        return bound - _address_space() < current.memory_bytes // 8
+
     def _address_space() -> int:
         """Bytes of address space of this process (man 5 proc, ``statm``)."""
         return int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
@@ -188,6 +195,10 @@ else:
 
     def _restore() -> None:
         return
+
+    def memory_is_short() -> bool:
+        """Whether memory is nearly used up: there is no bound on this system."""
+        return False
 
 
 def _from_environment(environment: Mapping[str, str]) -> Limits:

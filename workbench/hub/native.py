@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _GRACE = 2.0
 """Seconds that a run gets for ending after it was told to."""
+
+_TICK = 0.02
+"""Seconds between two looks at the memory."""
 
 _NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory")
 """What onnxruntime's messages say where memory was refused."""
@@ -65,16 +69,18 @@ def _bounded(work: Callable[[], Any], what: str, stop: Callable[[], None]) -> An
     with limits.bounded_memory(what):
         job = worker.begin(work)
         try:
-            ended = job.done.wait(seconds)
+            reason = _await(job, seconds)
         except BaseException:  # Ctrl-C, or the end of the program
-            stop()
-            if job.done.wait(_GRACE):
-                _idle.append(worker)
+            reason = "interrupted"
             raise
-        if not ended:
-            stop()
-            if job.done.wait(_GRACE):
-                _idle.append(worker)
+        finally:
+            if reason:
+                stop()
+                if job.done.wait(_GRACE):
+                    _idle.append(worker)
+        if reason == "memory":
+            raise limits.out_of_memory(what)
+        if reason == "time":
             raise LimitError(
                 f"{what} took longer than the limit run_seconds = {seconds:,}; {limits.way_out('run_seconds')}."
             )
@@ -84,6 +90,21 @@ def _bounded(work: Callable[[], Any], what: str, stop: Callable[[], None]) -> An
         if any(words in str(job.error) for words in _NO_MEMORY):
             raise limits.out_of_memory(what) from job.error
         raise job.error
+
+
+def _await(job: _Job, seconds: float) -> str:
+    """Wait for the job: ``""`` when it is done, else ``time`` or ``memory``, of which there is too little to go on.
+
+    Where memory is refused onnxruntime fails properly at most times, but at some it ends the process: it is stopped
+    before.
+    """
+    deadline = time.monotonic() + seconds
+    while not job.done.wait(min(_TICK, max(deadline - time.monotonic(), 0))):
+        if time.monotonic() >= deadline:
+            return "time"
+        if limits.memory_is_short():
+            return "memory"
+    return ""
 
 
 class _Job:
