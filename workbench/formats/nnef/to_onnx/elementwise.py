@@ -38,7 +38,7 @@ _UNARY = {
     "softplus": "Softplus",
     "copy": "Identity",
 }
-_BINARY = {
+BINARY = {
     "add": "Add",
     "sub": "Sub",
     "mul": "Mul",
@@ -54,6 +54,7 @@ _BINARY = {
     "and": "And",
     "or": "Or",
 }
+"""Operations of two tensors → ONNX's, which are the same."""
 
 
 @TABLE.lowers(*_UNARY)
@@ -62,10 +63,10 @@ def unary(node: NnefNode, e: Emitter) -> ir.Value:
     return e.op(_UNARY[node.name], node.tensor("x"))
 
 
-@TABLE.lowers(*_BINARY)
+@TABLE.lowers(*BINARY)
 def binary(node: NnefNode, e: Emitter) -> ir.Value:
     """``z = f(x, y)``, shapes aligned on the left."""
-    return e.op(_BINARY[node.name], *aligned(e, node.tensor("x"), node.tensor("y")))
+    return e.op(BINARY[node.name], *aligned(e, node.tensor("x"), node.tensor("y")))
 
 
 @TABLE.lowers("ne")

@@ -8,26 +8,14 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from workbench.formats.nnef.to_onnx.elementwise import BINARY
 from workbench.formats.nnef.to_onnx.node import aligned, rank_of
 from workbench.formats.nnef.tract.to_onnx.node import TABLE, TractNode, cast, datum_type, dtype_of
 from workbench.hub import Emitter
 from workbench.lowering import Refused
 
 _BINARY = {
-    "add": "Add",
-    "sub": "Sub",
-    "mul": "Mul",
-    "div": "Div",
-    "pow": "Pow",
-    "min": "Min",
-    "max": "Max",
-    "lt": "Less",
-    "gt": "Greater",
-    "le": "LessOrEqual",
-    "ge": "GreaterOrEqual",
-    "eq": "Equal",
-    "and": "And",
-    "or": "Or",
+    **BINARY,
     "tract_core_xor": "Xor",
     "tract_core_bitand": "BitwiseAnd",
     "tract_core_bitor": "BitwiseOr",
