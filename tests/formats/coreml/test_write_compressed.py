@@ -11,6 +11,8 @@ import pytest
 from onnx import helper
 
 import workbench as wb
+from workbench.errors import OptionError
+from workbench.formats.coreml import options as chosen
 
 RNG = np.random.default_rng(3)
 SCHEMES = ("palettize8", "palettize4", "int8", "int4")
@@ -86,3 +88,10 @@ def test_the_same_bytes_every_time(tmp_path: Path) -> None:
 def test_a_scheme_that_the_target_does_not_have_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(wb.OptionError, match=message):
         wb.load(network()).plan("coreml", **options)
+
+
+def test_without_scikit_learn_palettes_are_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chosen, "find_spec", lambda name: None)
+    with pytest.raises(OptionError, match=r"'palettize4' needs scikit-learn, .*: pip install scikit-learn\."):
+        chosen.CoreMLOptions(compress="palettize4")
+    assert chosen.CoreMLOptions(compress="int8").compress == "int8"

@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 from workbench.errors import OptionError
 from workbench.formats.base import Options
@@ -144,6 +145,11 @@ class CoreMLOptions(Options):
             return
         if self.compress not in SCHEMES:
             raise OptionError(f"compress: {self.compress!r} is none of {', '.join(SCHEMES)}.")
+        if self.compress.startswith("palettize") and find_spec("sklearn") is None:
+            raise OptionError(
+                f"compress={self.compress!r} needs scikit-learn, which coremltools chooses the values with: "
+                "pip install scikit-learn."
+            )
         needed = SCHEMES[self.compress].specification
         if self.specification < needed:
             raise OptionError(
