@@ -19,19 +19,16 @@ from workbench.executors import Executor, check_feeds, executor_for
 from workbench.files import replacing
 from workbench.formats import Draft, Format, Source, all_formats, format_named, format_of, make_options
 from workbench.hub import (
-    Flexible,
-    ShapeOption,
     Specialized,
     check_shapes,
     dtype_of,
-    fixed_dims,
     fixed_inputs,
     flexible_inputs,
     open_dimensions,
     specialize,
 )
-from workbench.lowering import Outcome, worst
-from workbench.plan import Plan, PlanRow, Verdict
+from workbench.plan import Plan, PlanRow
+from workbench.planning import inflexible, not_fixed, planned_rows, refused_rows, with_shape
 from workbench.recorded import RecordedDocument, is_recording
 
 if TYPE_CHECKING:
@@ -199,24 +196,24 @@ class Model:
         try:
             hub = self.document.hub()
         except ConversionError as error:
-            return None, self._plan(target, options, _refused_rows(self.layers, error.refusals), ())
+            return None, self._plan(target, options, refused_rows(self.layers, error.refusals), ())
         shapes = dict(chosen.shapes or {})
         check_shapes(self.inputs, shapes)
         flexible = flexible_inputs(self.inputs, shapes)
         if flexible and not wanted.flexible_shapes:
-            raise OptionError(_inflexible(wanted, flexible))
+            raise OptionError(inflexible(wanted, flexible))
         static = not wanted.leaves_open(chosen)
         if static:
             unset = open_dimensions(hub, {**shapes, **{name: array.shape for name, array in constants.items()}})
             if unset:
-                refusals = [_dynamic(self.format, target, spec, wanted.flexible_shapes) for spec in unset]
-                rows = _rows(self.layers, wanted.foresee(hub.graph), ())
+                refusals = [not_fixed(self.format, target, spec, wanted.flexible_shapes) for spec in unset]
+                rows = planned_rows(self.layers, wanted.foresee(hub.graph), ())
                 return None, self._plan(target, options, rows, refusals)
         fixed = static or shapes or constants
         specialized = specialize(hub, shapes, wanted.control, constants) if fixed else Specialized(hub, ())
         tensors = frozenset(spec.name for layer in self.layers for spec in layer.outputs)
         inputs = tuple(
-            _with_shape(spec, shapes.get(spec.name), flexible.get(spec.name))
+            with_shape(spec, shapes.get(spec.name), flexible.get(spec.name))
             for spec in self.inputs
             if spec.name not in constants
         )
@@ -232,7 +229,7 @@ class Model:
             path=self.document.origin,
         )
         draft = wanted.draft(specialized, source, chosen, progress)
-        rows = _rows(self.layers, draft.outcomes, specialized.folded)
+        rows = planned_rows(self.layers, draft.outcomes, specialized.folded)
         plan = self._plan(target, options, rows, draft.general)
         self._pending = (key, draft, plan)
         return draft, plan
@@ -439,76 +436,6 @@ class Weights(Mapping[str, Array]):
 
     def __repr__(self) -> str:
         return f"Weights({len(self)} tensors)"
-
-
-def _with_shape(spec: TensorSpec, shape: ShapeOption | None, flexible: Flexible | None) -> TensorSpec:
-    return spec if shape is None else replace(spec, shape=fixed_dims(shape, flexible))
-
-
-def _inflexible(wanted: Format, flexible: Mapping[str, Flexible]) -> str:
-    """Why a format takes no ranges, and what to do."""
-    name, shapes = next(iter(flexible.items()))
-    fixed = f"fix it, shapes={{{name!r}: {shapes.default}}}"
-    if wanted.static_shapes:
-        return f"shapes: a model in {wanted.title} has one shape for each input, not several for {name!r}; {fixed}."
-    return (
-        f"shapes: a model in {wanted.title} has sizes that are fixed or open, without a range; leave {name!r} out of "
-        f"shapes to keep it open, or {fixed}."
-    )
-
-
-def _rows(layers: Sequence[Layer], outcomes: Sequence[Outcome], folded: Sequence[str]) -> list[PlanRow]:
-    """One row for each source layer, from the outcomes of the hub nodes that stand for it."""
-    by_layer: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        for name in outcome.layers:
-            by_layer.setdefault(name, []).append(outcome)
-    constants = set(folded)
-    rows = []
-    for layer in layers:
-        if layer.name in by_layer:
-            found = worst(by_layer.pop(layer.name))
-            rows.append(PlanRow(layer.name, layer.operator, found.verdict, found.note, found.way_out))
-        else:
-            note = "folded into a constant or unused" if layer.name in constants else "no computation of its own"
-            rows.append(PlanRow(layer.name, layer.operator, Verdict.EXACT, note))
-    for name, left in by_layer.items():  # hub nodes without a layer of their own (an interface's cast, say)
-        found = worst(left)
-        if found.verdict is not Verdict.EXACT:
-            rows.append(PlanRow(name, found.operator, found.verdict, found.note, found.way_out))
-    return rows
-
-
-def _refused_rows(layers: Sequence[Layer], refusals: Sequence[Refusal]) -> list[PlanRow]:
-    """Rows where the reader of the source's own format has refused layers."""
-    by_layer = {refusal.layer: refusal for refusal in refusals}
-    rows = []
-    for layer in layers:
-        refusal = by_layer.pop(layer.name, None)
-        if refusal is None:
-            rows.append(
-                PlanRow(layer.name, layer.operator, Verdict.UNDECIDED, "the target is asked once all can be read")
-            )
-        else:
-            rows.append(PlanRow(layer.name, layer.operator, Verdict.REFUSED, refusal.cause, refusal.way_out))
-    rows += [
-        PlanRow(refusal.layer, refusal.operator, Verdict.REFUSED, refusal.cause, refusal.way_out)
-        for refusal in by_layer.values()
-    ]
-    return rows
-
-
-def _dynamic(source: str, target: str, spec: TensorSpec, flexible: bool) -> Refusal:
-    dims = spec.shape or ()
-    example = ", ".join(str(dim) if isinstance(dim, int) else "1" for dim in dims) + ("," if len(dims) == 1 else "")
-    cause = f"its shape {spec.describe()} is not fixed"
-    if spec.shape is None:
-        return Refusal(source, target, "input", spec.name, cause, f"pass shapes={{{spec.name!r}: (…)}}")
-    way_out = f"pass shapes={{{spec.name!r}: ({example})}} for example"
-    if flexible:
-        axis = next(axis for axis, dim in enumerate(dims) if not isinstance(dim, int))
-        way_out += f", or a range, wb.Range(1, 8), in the place of the size of dimension {axis}"
-    return Refusal(source, target, "input", spec.name, cause, way_out)
 
 
 def _fit(value: Any, spec: TensorSpec, origin: TensorSpec | None) -> Array:

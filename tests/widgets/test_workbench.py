@@ -45,6 +45,15 @@ def make(model: FakeModel | None = None, failing: tuple[int, ...] = ()) -> Workb
     return Workbench(session=session)
 
 
+def converting(model: FakeModel) -> tuple[Workbench, Convert]:
+    """A workbench on the model, and its step to convert it in."""
+    shown = make(model)
+    shown.open("x.onnx")
+    step = shown.steps["convert"]
+    assert isinstance(step, Convert)
+    return shown, step
+
+
 def idle(shown: Workbench) -> None:
     settled(lambda: not shown.session.busy)
 
@@ -161,10 +170,7 @@ def test_a_method_raises_and_the_widget_shows_it() -> None:
 
 
 def test_a_refused_plan_names_causes_and_keeps_the_button_off() -> None:
-    shown = make(FakeModel(refuse=(1, 2)))
-    shown.open("x.onnx")
-    convert = shown.steps["convert"]
-    assert isinstance(convert, Convert)
+    shown, convert = converting(FakeModel(refuse=(1, 2)))
     shown.plan("nnef")
     assert convert.target.value == "nnef"
     assert convert.button.disabled
@@ -206,10 +212,7 @@ def test_a_defect_in_a_view_is_seen_in_the_view(monkeypatch: pytest.MonkeyPatch)
 
 def test_cancel_is_answered_at_once() -> None:
     gate = threading.Event()
-    shown = make(FakeModel(gate=gate, deaf=True))
-    shown.open("x.onnx")
-    convert = shown.steps["convert"]
-    assert isinstance(convert, Convert)
+    shown, convert = converting(FakeModel(gate=gate, deaf=True))
     convert.target.value = "coreml"
     until(lambda: not convert.button.disabled)
     assert hidden(shown._progress_row)
@@ -315,10 +318,7 @@ def test_a_broken_archive_is_told_where_it_was_dropped(monkeypatch: pytest.Monke
 
 
 def test_options_and_shapes_reach_the_conversion() -> None:
-    shown = make(FakeModel(dynamic=True))
-    shown.open("x.onnx")
-    convert = shown.steps["convert"]
-    assert isinstance(convert, Convert)
+    shown, convert = converting(FakeModel(dynamic=True))
     convert.target.value = "coreml"
     assert convert.shapes["x"].widget.value == "1, 8"
     idle(shown)
@@ -336,10 +336,7 @@ def test_options_and_shapes_reach_the_conversion() -> None:
     [("1..8, 8", (Range(1, 8), 8)), ("1..8:2,8", (Range(1, 8, 2), 8)), ("1, 8 | 3, 8", [(1, 8), (3, 8)])],
 )
 def test_ranges_and_several_shapes_are_typed_where_sizes_are(typed: str, shape: object) -> None:
-    shown = make(FakeModel(dynamic=True))
-    shown.open("x.onnx")
-    convert = shown.steps["convert"]
-    assert isinstance(convert, Convert)
+    shown, convert = converting(FakeModel(dynamic=True))
     convert.target.value = "coreml"
     idle(shown)
     convert.shapes["x"].widget.value = typed
@@ -350,10 +347,7 @@ def test_ranges_and_several_shapes_are_typed_where_sizes_are(typed: str, shape: 
     "typed", ["4", "4, 9", "a, 8", "-1, 8", "", "99999999999999, 8", "1.5, 8", "1..0, 8", "1, 8|2"]
 )
 def test_a_shape_that_does_not_fit_is_refused_in_place(typed: str) -> None:
-    shown = make(FakeModel(dynamic=True))
-    shown.open("x.onnx")
-    convert = shown.steps["convert"]
-    assert isinstance(convert, Convert)
+    shown, convert = converting(FakeModel(dynamic=True))
     convert.target.value = "coreml"
     idle(shown)
     convert.shapes["x"].widget.value = typed
@@ -362,10 +356,7 @@ def test_a_shape_that_does_not_fit_is_refused_in_place(typed: str) -> None:
 
 
 def test_further_options_are_typed_as_json() -> None:
-    shown = make(FakeModel())
-    shown.open("x.onnx")
-    convert = shown.steps["convert"]
-    assert isinstance(convert, Convert)
+    shown, convert = converting(FakeModel())
     convert.target.value = "coreml"
     idle(shown)
     convert.options["compress"].value = "int8"
@@ -379,10 +370,7 @@ def test_further_options_are_typed_as_json() -> None:
 
 @pytest.mark.parametrize("typed", ['{"labels": [', '["labels"]', "labels"])
 def test_further_options_that_are_no_json_are_refused_in_place(typed: str) -> None:
-    shown = make(FakeModel())
-    shown.open("x.onnx")
-    convert = shown.steps["convert"]
-    assert isinstance(convert, Convert)
+    shown, convert = converting(FakeModel())
     convert.target.value = "coreml"
     idle(shown)
     convert.more.value = typed
@@ -414,19 +402,13 @@ def test_controls_follow_a_plan_from_python() -> None:
 
 
 def test_onnx_needs_no_shapes() -> None:
-    shown = make(FakeModel(dynamic=True))
-    shown.open("x.onnx")
-    convert = shown.steps["convert"]
-    assert isinstance(convert, Convert)
+    _, convert = converting(FakeModel(dynamic=True))
     convert.target.value = "onnx"
     assert not convert.shapes
 
 
 def test_the_dialect_of_nnef_is_offered_and_with_it_sizes_stay_open() -> None:
-    shown = make(FakeModel(dynamic=True))
-    shown.open("x.onnx")
-    convert = shown.steps["convert"]
-    assert isinstance(convert, Convert)
+    shown, convert = converting(FakeModel(dynamic=True))
     convert.target.value = "nnef"
     idle(shown)
     assert [value for _, value in convert.options["dialect"].options] == ["khronos", "tract"]

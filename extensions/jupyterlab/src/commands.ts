@@ -8,7 +8,7 @@ import type { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { isModel } from './filetypes';
 import { workbenchIcon } from './icons';
 import { ModelInspector } from './inspector';
-import { compareCells, convertCells, modelCells, openNotebook, relative, TARGETS, workbenchCells } from './notebook';
+import { compareCells, convertCells, modelCells, openNotebook, TARGETS, workbenchCells } from './notebook';
 
 export namespace CommandIDs {
   /** Open the workbench on `args.path`, or on the models selected in the file browser. */
@@ -137,7 +137,7 @@ export class Commands {
     }
     const name = PathExt.basename(this.local(reference));
     const folder = reference.slice(0, reference.length - name.length);
-    const seen = relative(this.local(folder), this.local(target));
+    const seen = PathExt.relative(this.local(folder), this.local(target));
     await this.write(folder, compareCells(name, seen, (await this.preferences()).tolerance));
   }
 

@@ -1,4 +1,3 @@
-import { PathExt } from '@jupyterlab/coreutils';
 import type { IDocumentManager } from '@jupyterlab/docmanager';
 import { NotebookActions, NotebookPanel } from '@jupyterlab/notebook';
 import type { Contents, KernelSpec, ServiceManager } from '@jupyterlab/services';
@@ -52,11 +51,6 @@ export function compareCells(reference: string, target: string, tolerance: numbe
     `report = wb.compare(reference, target${judged(tolerance)})\nreport`,
     'report.plot()'
   ];
-}
-
-/** The path of `path` as seen from the folder `folder`. */
-export function relative(folder: string, path: string): string {
-  return PathExt.relative(folder, path);
 }
 
 /** The server's default kernel if that speaks Python, else the first one that does. */

@@ -121,8 +121,8 @@ def test_the_bound_matters() -> None:
     assert np.abs(bounded - free).max() > 0.1
 
 
-@pytest.mark.parametrize("operator", ["lstm", "rnn"])
-def test_a_state_that_is_filled_has_the_rows_of_the_batch(operator: str) -> None:
+@pytest.mark.parametrize(("operator", "clip"), [("lstm", None), ("lstm", 0.3), ("rnn", None)])
+def test_a_state_that_is_filled_has_the_rows_of_the_batch(operator: str, clip: float | None) -> None:
     """coremltools gives it as many rows as the first of its packed sequences is long; all of them are the same."""
     weights = {"weight_ih": FORWARD["weight_ih"], "weight_hh": FORWARD["weight_hh"]}
     if operator == "rnn":
@@ -131,19 +131,20 @@ def test_a_state_that_is_filled_has_the_rows_of_the_batch(operator: str) -> None
     def build(mb: Any, x: Any, rows: Any) -> Any:
         state = mb.squeeze(x=mb.fill(shape=mb.concat(values=[[1], rows, [H]], axis=0), value=0.25), axes=[0])
         states = {"initial_h": state} | ({"initial_c": state} if operator == "lstm" else {})
-        return getattr(mb, operator)(x=x, output_sequence=True, **states, **weights)
+        bound = {} if clip is None else {"clip": clip}
+        return getattr(mb, operator)(x=x, output_sequence=True, **states, **weights, **bound)
 
     def expect(x: Array, rows: Array) -> tuple[Array, ...]:
         state = np.full((N, H), 0.25)
         if operator == "lstm":
-            return lstm(x, state, state, weights, np.inf, USUAL)
+            return lstm(x, state, state, weights, np.inf if clip is None else clip, USUAL)
         made = []
         for step in x:
             state = np.tanh(step @ weights["weight_ih"].T + state @ weights["weight_hh"].T)
             made.append(state)
         return np.stack(made), state
 
-    check(Case(f"{operator}-filled", build, {"x": X, "rows": np.int32([7])}, expect, atol=1e-5))
+    check(Case(f"{operator}-{clip}-filled", build, {"x": X, "rows": np.int32([7])}, expect, atol=1e-5))
 
 
 def test_clip_with_sizes_known_at_run_time(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -103,12 +103,6 @@ CASES = {
         [node("Slice", "x s e a", "y")], ["N", "T"], [(2, 3), (1, 9)], "end = [(T - 1)]",
         {"s": [0], "e": [-1], "a": [1]}),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def tract() -> Iterator[Tract]:
-    with Tract() as runner:
-        yield runner
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)

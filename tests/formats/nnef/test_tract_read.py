@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -231,12 +230,6 @@ CASES = {
         dict(zip("qkv", HEADS, strict=True)), registries=("tract_transformers",),
     ),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def tract() -> Iterator[Tract]:
-    with Tract() as runner:
-        yield runner
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,12 +113,6 @@ CASES = {
     "a mask's triangle": Case("Trilu", {"x": X}, attributes={"upper": 0}, says="tract_core_trilu"),
     "expansion": Case("Expand", {"x": X[:, :1].copy()}, {"s": np.asarray([2, 3, 4])}, says="tract_core_broadcast"),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def tract() -> Iterator[Tract]:
-    with Tract() as runner:
-        yield runner
 
 
 def _same(found: Array, wanted: Array) -> None:

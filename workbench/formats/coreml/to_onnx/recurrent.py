@@ -50,14 +50,23 @@ def _bias(emit: Emitter, op: MilOperation, names: Sequence[str], order: Sequence
     return _directions(emit, rows)
 
 
-def _state(emit: Emitter, op: MilOperation, name: str, count: int) -> ir.Value:
-    """An initial state: [B, D H] → [D, B, H]"""
+def _initial(emit: Emitter, op: MilOperation, name: str, count: int) -> ir.Value:
+    """An initial state [B, D H], in the size of the batch if it is one number everywhere.
+
+    coremltools takes the length of the first packed sequence for the size of the batch.
+    """
     value = op.value(name)
     number = filled_with(emit, value)
-    if number is not None:  # coremltools takes the length of the first packed sequence for the size of the batch
-        batch = emit.op("Shape", op.value(), start=1, end=2)
-        sizes = emit.op("Concat", batch, emit.const([count * op.shape(op.value("weight_hh"))[1]]), axis=0)
-        value = emit.op("Expand", number, sizes)
+    if number is None:
+        return value
+    batch = emit.op("Shape", op.value(), start=1, end=2)
+    sizes = emit.op("Concat", batch, emit.const([count * op.shape(op.value("weight_hh"))[1]]), axis=0)
+    return emit.op("Expand", number, sizes)
+
+
+def _state(emit: Emitter, op: MilOperation, name: str, count: int) -> ir.Value:
+    """An initial state: [B, D H] → [D, B, H]"""
+    value = _initial(emit, op, name, count)
     if count == 1:
         return emit.op("Unsqueeze", value, emit.const([0]))
     halves = emit.ops("Split", value, outputs=2, axis=1, num_outputs=2)
@@ -145,8 +154,8 @@ def _clipped_lstm(op: MilOperation, emit: Emitter, suffixes: Sequence[str], func
     x, count = op.value(), len(suffixes)
     activations = Activations(functions[0], functions[1], functions[2], _PARAMETERS)
     firsts = [
-        emit.ops("Split", op.value(name), outputs=count, axis=1, num_outputs=count) if count > 1 else [op.value(name)]
-        for name in ("initial_h", "initial_c")
+        emit.ops("Split", value, outputs=count, axis=1, num_outputs=count) if count > 1 else [value]
+        for value in (_initial(emit, op, name, count) for name in ("initial_h", "initial_c"))
     ]
     clip, found = op.number("clip"), []
     for suffix, hidden, cell in zip(suffixes, *firsts, strict=True):
