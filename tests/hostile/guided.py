@@ -1,4 +1,4 @@
-"""Fuzzing guided by coverage: ``python -m tests.hostile.guided TARGET [--seconds N]``, with the package ``atheris``.
+"""Fuzzing guided by coverage: ``python -m tests.hostile.guided TARGET [--seconds N] [--seed N]``, with ``atheris``.
 
 Where ``atheris`` is not installed (it comes as a wheel for Linux on x86-64 and Python 3.11 to 3.13 only) there is one
 line that says so, and nothing is done. An input that raises anything but the workbench's own errors is kept, and the
@@ -80,13 +80,13 @@ def _fuzz(target: str, arguments: list[str]) -> None:
     atheris.Fuzz()
 
 
-def run(target: str, seconds: int) -> int:
-    """Fuzz one target for so long; the exit code of atheris, 0 if it found nothing."""
+def run(target: str, *limits: str) -> int:
+    """Fuzz one target until one of libFuzzer's limits is reached; the exit code of atheris, 0 if it found nothing."""
     KEEP.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         _corpus(target, Path(name))
         arguments = [
-            f"-max_total_time={seconds}", "-timeout=30", "-rss_limit_mb=4096", "-max_len=20000", "-verbosity=0",
+            *limits, "-timeout=30", "-rss_limit_mb=4096", "-max_len=20000", "-verbosity=0",
             "-print_final_stats=1", f"-artifact_prefix={KEEP}/{target}-", name,
         ]  # fmt: skip
         return subprocess.run(
@@ -98,6 +98,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target", choices=[*TARGETS, "all"])
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
+    parser.add_argument("--seed", type=int, default=0, help="0: a new one each time")
     parser.add_argument("--inside", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if find_spec("atheris") is None:
@@ -107,7 +108,7 @@ def main() -> int:
         _fuzz(chosen.target, chosen.inside)
         return 0
     targets = TARGETS if chosen.target == "all" else (chosen.target,)
-    return max(run(target, chosen.seconds) for target in targets)
+    return max(run(target, f"-max_total_time={chosen.seconds}", f"-seed={chosen.seed}") for target in targets)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -229,12 +230,21 @@ def _not_utf8(model: onnx.ModelProto, old: bytes, new: bytes) -> bytes:
     return data.replace(old, new)
 
 
+def _documented(place: Callable[[onnx.ModelProto], Any]) -> bytes:
+    model = model_of(SPLIT)
+    place(model).doc_string = "abcd"
+    return _not_utf8(model, b"abcd", b"\xff\xfe\x80d")
+
+
 _NAMES: dict[str, Make] = {
     "a tensor": lambda: _not_utf8(model_of(CHAIN.replace("a ", "abcd ").replace("(a)", "(abcd)")), b"abcd", b"\xff\xfe\x80d"),
     "an operator": lambda: _not_utf8(model_of(CHAIN), b"Neg", b"\xff\xfe\x80"),
     "an attribute": lambda: _not_utf8(model_of(SPLIT), b"axis", b"\xff\xfe\x80s"),
     "a data file": lambda: _not_utf8(external("abcd"), b"abcd", b"\xff\xfe\x80d"),
     "a domain": lambda: _not_utf8(model_of(CHAIN, '<ir_version: 10, opset_import: ["" : 17, "abcd" : 1]>'), b"abcd", b"\xff\xfe\x80d"),
+    "an attribute's documentation": lambda: _documented(lambda model: model.graph.node[0].attribute[0]),
+    "a graph's documentation": lambda: _documented(lambda model: model.graph),
+    "a symbolic dimension": lambda: _not_utf8(model_of(CHAIN.replace("[3]", "[abcd]")), b"abcd", b"\xff\xfe\x80d"),
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import onnx_ir as ir
 
@@ -170,14 +170,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _check_text(proto: onnx.ModelProto, where: str) -> None:
-    """Names are UTF-8 (protobuf hands out bytes where not), attributes have name and type, opsets are plausible."""
+    """Texts are UTF-8 (protobuf hands out bytes where not), attributes have name and type, opsets are plausible."""
     for entry in proto.opset_import:
         if not isinstance(entry.domain, str) or not 0 < entry.version < 1 << 31:
             raise ModelError(f"{where}: {entry.domain!r} is imported at the impossible opset version {entry.version}.")
+    bad = _not_utf8(proto)
+    if bad is not None:
+        raise ModelError(f"{where}: the text {bad!r} is not UTF-8; the file is damaged.")
     for body in _bodies(proto):
-        bad = next((text for text in _texts(body) if not isinstance(text, str)), None)
-        if bad is not None:
-            raise ModelError(f"{where}: the name {bad!r} is not UTF-8; the file is damaged.")
         for node in body.node:
             for attribute in node.attribute:
                 if not attribute.name or (not attribute.type and not attribute.ref_attr_name):
@@ -261,28 +261,27 @@ def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
             yield tensor.indices
 
 
-def _texts(body: onnx.GraphProto | onnx.FunctionProto) -> Iterator[object]:
-    """Every name in a graph or function, and where tensors are kept."""
+def _not_utf8(proto: onnx.ModelProto) -> object:
+    """The first text of the file (name, domain, documentation, property) that is not UTF-8, or None."""
     import onnx
 
-    yield body.name
-    if isinstance(body, onnx.GraphProto):
-        yield from (value.name for value in (*body.input, *body.output, *body.value_info))
-        yield from _tensor_texts(*body.initializer)
-    else:
-        yield from (body.domain, *body.input, *body.output)
-    for node in body.node:
-        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
-        for attribute in node.attribute:
-            yield attribute.name
-            yield from _tensor_texts(*([attribute.t] if attribute.HasField("t") else ()), *attribute.tensors)
-
-
-def _tensor_texts(*tensors: onnx.TensorProto) -> Iterator[object]:
-    for tensor in tensors:
-        yield tensor.name
-        for entry in tensor.external_data:
-            yield from (entry.key, entry.value)
+    pending: list[Any] = [proto]
+    while pending:
+        message = pending.pop()
+        texts: list[object] = []
+        if isinstance(message, onnx.TensorProto):  # its data is not copied
+            texts += (message.name, message.doc_string)
+            pending += (*message.external_data, *message.metadata_props)
+        else:
+            for field, value in message.ListFields():
+                if field.type == field.TYPE_MESSAGE:
+                    pending += value if field.is_repeated else (value,)
+                elif field.type == field.TYPE_STRING:
+                    texts += value if field.is_repeated else (value,)
+        for text in texts:
+            if type(text) is not str:
+                return text
+    return None
 
 
 def _set_base(model: ir.Model, folder: Path) -> None:
