@@ -7,7 +7,20 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper
 
-from tests.hub.upgrade.support import F32, I64, IMAGE, STAMP, X34, branch, case, case_model, model_of, rand, run, upgraded
+from tests.hub.upgrade.support import (
+    F32,
+    I64,
+    IMAGE,
+    STAMP,
+    X34,
+    branch,
+    case,
+    case_model,
+    model_of,
+    rand,
+    run,
+    upgraded,
+)
 from workbench.hub.opset import OPSET
 from workbench.hub.upgrade import upgrade
 
