@@ -242,6 +242,10 @@ _NAMES: dict[str, Make] = {
     "an attribute": lambda: _not_utf8(model_of(SPLIT), b"axis", b"\xff\xfe\x80s"),
     "a data file": lambda: _not_utf8(external("abcd"), b"abcd", b"\xff\xfe\x80d"),
     "a domain": lambda: _not_utf8(model_of(CHAIN, '<ir_version: 10, opset_import: ["" : 17, "abcd" : 1]>'), b"abcd", b"\xff\xfe\x80d"),
+    "an attribute's value": lambda: _not_utf8(
+        model_of('g (float[3] x) => (float[3] y) { y = Gelu <approximate = "abcd"> (x) }', HEADER.replace("17", "20")),
+        b"abcd", b"\xff\xfe\x80d",
+    ),
     "an attribute's documentation": lambda: _documented(lambda model: model.graph.node[0].attribute[0]),
     "a graph's documentation": lambda: _documented(lambda model: model.graph),
     "a symbolic dimension": lambda: _not_utf8(model_of(CHAIN.replace("[3]", "[abcd]")), b"abcd", b"\xff\xfe\x80d"),

@@ -191,6 +191,20 @@ def _check_text(proto: onnx.ModelProto, where: str) -> None:
                         f"{where}: {node.op_type} {node.name!r}: the attribute {attribute.name!r} is empty; "
                         "the file is damaged."
                     )
+                if node.domain in ("", "ai.onnx") and not _is_text(attribute.s, *attribute.strings):
+                    raise ModelError(
+                        f"{where}: {node.op_type} {node.name!r}: the attribute {attribute.name!r} is not UTF-8; "
+                        "the file is damaged."
+                    )
+
+
+def _is_text(*values: bytes) -> bool:
+    try:
+        for value in values:
+            value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _check_tensors(proto: onnx.ModelProto, path: Path | None, where: str, token: str | None) -> None:
