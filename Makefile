@@ -85,7 +85,7 @@ bench: $(DEV) ## measure import, conversion and comparison on the real models
 	$(PY) -m tests.benchmarks.nnef
 
 fuzz: $(DEV) ## mutated models, random graphs and guided fuzzing (half an hour; FUZZ_SECONDS= for each part)
-	$(PY) -m tests.hostile.fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --jobs 2
+	$(PY) -m tests.hostile.fuzz --seconds $$((10 * $(FUZZ_SECONDS))) --seed $(FUZZ_SEED) --jobs 2
 	$(PY) -m tests.hostile.guided all --seconds $(FUZZ_SECONDS)
 	$(PY) -m tests.hostile.differential --seed $(FUZZ_SEED) --count $(FUZZ_GRAPHS)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +14,8 @@ import pytest
 
 import workbench as wb
 from tests.widgets.fakes import FakeModel
-from workbench import samples
-from workbench.errors import ModelError, SaveError, WorkbenchError
+from workbench import limits, samples
+from workbench.errors import LimitError, ModelError, SaveError, WorkbenchError
 from workbench.session import Session
 
 SHAPES = {"image": (1, 1, 8, 8)}
@@ -159,3 +161,64 @@ def test_a_conversion_without_a_target_is_gone_back_to_as_it_was() -> None:
     session.convert("nnef")
     session.again(2)
     assert (session.state.converted_to, dict(session.state.converted_with)) == ("coreml", {"precision": "fp16"})
+
+
+def rewritten(model: Path, path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A saved session with something else in its text."""
+    walked(model).save(path)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    content = json.loads(str(arrays.pop("session")))
+    change(content)
+    with path.open("wb") as handle:
+        np.savez(handle, session=np.array(json.dumps(content)), **arrays)
+    return path
+
+
+def test_opening_a_session_writes_nothing_whatever_the_file_says(model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "precious.onnx"
+    target.write_text("precious")
+    for step in ("export", "export_report", "save"):
+
+        def change(content: dict[str, Any], step: str = step) -> None:
+            content["steps"][step] = {"path": str(target), "overwrite": True}
+
+        path = rewritten(model, tmp_path / f"{step}.workbench", change)
+        with pytest.raises(ModelError, match=f"the step '{step}' taken; opening one takes plan, convert, compare only"):
+            Session.load(path)
+        assert target.read_text() == "precious"
+
+
+FOREIGN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "an argument that no step takes": (lambda said: said["steps"]["compare"].update(nonsense=1), "the step compare"),
+    "an argument of ours": (lambda said: said["steps"]["convert"].update(task=1), "the step convert"),
+    "an argument of opening": (lambda said: said["options"].update(task=1), "the step open"),
+    "a target of another type": (lambda said: said["steps"]["convert"].update(to=[]), "the step convert"),
+    "a list for the whole": (lambda said: said.update(steps=[1]), "no session that"),
+    "a version in words": (lambda said: said.update(version="one"), "no session that"),
+    "a history of numbers": (lambda said: said.update(history=[1]), "no session that"),
+    "a value of another class": (lambda said: said.update(options={"$value": "load"}), "no session that"),
+    "a range upside down": (
+        lambda said: said.update(options={"$value": "Range", "lower": 9, "upper": 1}),
+        "no session that",
+    ),
+    "a source that never ends": (lambda said: said.update(source="/dev/zero"), "a pipe or a device"),
+    "the whole disk": (lambda said: said.update(source="/"), "of no format that is known"),
+    "a name that no file has": (lambda said: said.update(source="n" * 5000), "no longer at"),
+}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the paths are those of other systems")
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_session_that_asks_for_what_no_session_has_is_refused(what: str, model: Path, tmp_path: Path) -> None:
+    change, says = FOREIGN[what]
+    with pytest.raises(WorkbenchError, match=says):
+        Session.load(rewritten(model, tmp_path / "mine.workbench", change))
+
+
+def test_a_session_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.workbench"
+    with path.open("wb") as handle:
+        np.savez_compressed(handle, session=np.array("{}"), array0=np.zeros(1 << 22, np.uint8))
+    with limits.changed(archive_bytes=1 << 20), pytest.raises(LimitError, match="archive_bytes"):
+        Session.load(path)

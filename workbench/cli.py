@@ -18,6 +18,7 @@ from workbench._version import __version__
 from workbench.cli_compare import add_commands as add_compare
 from workbench.cli_compare import verdict
 from workbench.errors import ConversionError, OptionError, WorkbenchError
+from workbench.words import one_line
 
 if TYPE_CHECKING:
     from workbench.model import Model
@@ -202,17 +203,17 @@ def _convert(chosen: argparse.Namespace) -> int:
 
 def _inspect(chosen: argparse.Namespace) -> int:
     model = _load(chosen)
-    print(f"{model.name}: {model.format}, {len(model.layers)} layers")
+    print(one_line(f"{model.name}: {model.format}, {len(model.layers)} layers"))
     for title, specs in (("input", model.inputs), ("output", model.outputs)):
         for spec in specs:
             print(f"  {title:7} {spec}")
     if model.labels:
-        print(f"  {'labels':7} {len(model.labels)}: {_some(model.labels)}")
+        print(one_line(f"  {'labels':7} {len(model.labels)}: {_some(model.labels)}"))
     for key, text in model.metadata.items():
-        print(f"  {key}: {_some(text.split())}")
+        print(one_line(f"  {key}: {_some(text.split())}"))
     for layer in model.layers:
         shapes = ", ".join(spec.describe() for spec in layer.outputs)
-        print(f"  {layer.operator:24} {layer.name}  →  {shapes}")
+        print(one_line(f"  {layer.operator:24} {layer.name}  →  {shapes}"))
     return DONE
 
 
@@ -242,7 +243,7 @@ def _run(chosen: argparse.Namespace) -> int:
             content = f"min {array.min():.6g}  max {array.max():.6g}"
         else:
             content = _some(array.reshape(-1).tolist())
-        print(f"  {name}: {array.dtype.name}{list(array.shape)}  {content}")
+        print(one_line(f"  {name}: {array.dtype.name}{list(array.shape)}  {content}"))
     if chosen.out:
         with Path(chosen.out).open("wb") as handle:  # a handle, since numpy appends .npz to a bare name
             np.savez(handle, **outputs)  # type: ignore[arg-type]  # numpy's stub takes no mapping of arrays

@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from workbench.errors import ExecutionError
 from workbench.lowering import Refused
+from workbench.words import one_line
 
 Dim = int | str | None
 """A fixed size, a named dynamic dimension, or an unknown one."""
@@ -61,7 +62,7 @@ class TensorSpec:
         return f"{self.dtype}[{', '.join('?' if dim is None else str(dim) for dim in self.shape)}]"
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.describe()}"
+        return one_line(f"{self.name}: {self.describe()}")
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from workbench.words import lines, one_line
+
 
 class WorkbenchError(Exception):
-    """Base of every error that the workbench raises on purpose."""
+    """Base of every error that the workbench raises on purpose. Its text has no power over a terminal."""
+
+    def __str__(self) -> str:
+        return lines(super().__str__())
 
 
 class ModelError(WorkbenchError):
@@ -54,7 +59,7 @@ class Refusal:
 
     def __str__(self) -> str:
         text = f"{self.source_format} {self.operator} {self.layer!r} → {self.target_format}: {self.cause}"
-        return f"{text}; {self.way_out}." if self.way_out else f"{text}."
+        return one_line(f"{text}; {self.way_out}." if self.way_out else f"{text}.")
 
 
 class ConversionError(WorkbenchError):

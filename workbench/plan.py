@@ -9,7 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import Refusal
-from workbench.words import shorten
+from workbench.words import one_line, shorten
 
 if TYPE_CHECKING:
     import pandas
@@ -113,7 +113,7 @@ class Plan:
             for row in self.rows
             if row.verdict is not Verdict.UNDECIDED
         ]
-        return "\n".join(lines)
+        return "\n".join(map(one_line, lines))
 
     def _repr_html_(self) -> str:
         quiet = (Verdict.EXACT, Verdict.UNDECIDED)

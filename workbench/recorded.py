@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -30,6 +27,7 @@ from workbench import limits
 from workbench.document import Document, Layer, Provenance, TensorSpec
 from workbench.errors import ExecutionError, ModelError
 from workbench.hub import Emitter, dtype_named
+from workbench.npz import DAMAGES, read_npy
 
 Array = np.ndarray[Any, Any]
 
@@ -39,11 +37,6 @@ SAMPLE = "recorded sample//"
 """The hub graph's input that says which sample is looked up: an int64 without dimensions."""
 OPERATORS = "workbench.operators"
 """Key in a node's metadata: the hub operators that made the tensor when it was recorded."""
-_DAMAGES = (
-    ArithmeticError, AttributeError, EOFError, LookupError, RuntimeError, SyntaxError, TypeError, ValueError,
-    tokenize.TokenError, zlib.error,
-)  # fmt: skip
-"""What Python's own readers of JSON, zip and numpy's headers raise."""
 
 
 def is_recording(path: Path) -> bool:
@@ -56,7 +49,7 @@ def is_recording(path: Path) -> bool:
                 return False
         with zipfile.ZipFile(path) as archive:
             return MANIFEST in archive.namelist()
-    except (OSError, zipfile.BadZipFile, *_DAMAGES):
+    except DAMAGES:
         return False
 
 
@@ -102,13 +95,13 @@ class RecordedDocument(Document):
                 limits.check("archive_members", len(self._members), str(path))
                 limits.check("text_bytes", self._members[MANIFEST].file_size, f"{path}/{MANIFEST}")
                 data = json.loads(archive.read(MANIFEST).decode("utf-8"))
-        except (OSError, zipfile.BadZipFile, *_DAMAGES) as error:
+        except DAMAGES as error:
             raise ModelError(f"{path}: cannot be read as a recording: {error}") from error
         if not isinstance(data, dict) or data.get("kind") != KIND or data.get("version") != VERSION:
             raise ModelError(f"{path}: this is no recording that this workbench reads (version {VERSION}).")
         try:
             self._take(data)
-        except _DAMAGES as error:
+        except DAMAGES as error:
             raise ModelError(f"{path}: the recording is damaged: {error!r}.") from error
 
     def _take(self, data: Mapping[str, Any]) -> None:
@@ -181,7 +174,7 @@ class RecordedDocument(Document):
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(self._members[member]) as handle:
                 return read_npy(handle, self._members[member].file_size, where)
-        except (OSError, zipfile.BadZipFile, *_DAMAGES) as error:
+        except DAMAGES as error:
             raise ModelError(f"{where}: cannot be read: {error}") from error
 
     def feeds(self) -> Iterator[dict[str, Array]]:
@@ -210,25 +203,6 @@ class RecordedDocument(Document):
 
     def precision_note(self) -> str:
         return self.note
-
-
-def read_npy(handle: IO[bytes], size: int, where: str) -> Array:
-    """An ``.npy`` stream of that many bytes in all; objects are refused, and so is a header that lies about the size.
-
-    Raises:
-        ValueError: it is something else.
-        LimitError: more elements than :mod:`workbench.limits` allows.
-    """
-    version = np.lib.format.read_magic(handle)  # type: ignore[no-untyped-call]
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    shape, fortran, dtype = readers[version](handle)  # type: ignore[no-untyped-call]
-    count = math.prod(shape)
-    limits.check("tensor_elements", count, where)
-    if dtype.hasobject or count * dtype.itemsize != size - handle.tell():
-        raise ValueError(f"{count} elements of {dtype} are declared, {size - handle.tell()} bytes are there")
-    array: Array = np.frombuffer(handle.read(), dtype=dtype).reshape(shape, order="F" if fortran else "C")
-    whole: Array = np.ascontiguousarray(array).reshape(shape)
-    return whole
 
 
 def spec_to_json(spec: TensorSpec) -> list[Any]:

@@ -19,7 +19,8 @@ from workbench.compare import Report, record
 from workbench.errors import ConversionError, ExecutionError, ModelError, OptionError, SaveError, WorkbenchError
 from workbench.hub import Emitter
 from workbench.model import Model
-from workbench.recorded import MANIFEST, RecordedDocument, read_npy
+from workbench.npz import read_npy
+from workbench.recorded import MANIFEST, RecordedDocument
 
 FEEDS = [{"image": np.random.default_rng(seed).random((1, 1, 8, 8), dtype=np.float32) * 16} for seed in range(3)]
 

@@ -20,9 +20,9 @@ from tests.compare.digits import SHAPES, compared, faulty
 from tests.compare.support import build, chain, converted, same_names, source
 from tests.real_models import onnx_model
 from workbench.compare import Report, compare, load_report
-from workbench.compare.npz import write_npz
 from workbench.errors import ExecutionError, OptionError, SaveError, WorkbenchError
 from workbench.hub import Emitter
+from workbench.npz import write_npz
 
 COMMON = {"REPORT.md", "expected.npz", "reference.onnx", "reference_inputs.npz", "repro.json", "show_difference.py"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -33,59 +32,70 @@ class _Worker:
         other.close()
         self.task: Task | None = None
         self.deadline = 0.0
+        self.given = 0
 
-    def give(self, task: Task, limit: float) -> None:
-        self.task, self.deadline = task, time.monotonic() + limit
+    def give(self, task: Task, limit: float, first: float) -> None:
+        self.task, self.deadline = task, time.monotonic() + limit + (0 if self.given else first)
+        self.given += 1
         self.connection.send(task)
 
-    def end(self) -> int | None:
-        """End the process; its exit code if it has ended by itself."""
+    def end(self) -> None:
+        """End the process, by force if it does not see that there is nothing more to do."""
+        self.connection.close()
         self.process.join(1)
-        code = self.process.exitcode
         self.process.kill()
         self.process.join()
-        self.connection.close()
-        return code
 
 
 def run(
-    work: Callable[..., Any], tasks: Iterable[Task], *, jobs: int, limit: float, first: float = 120.0
+    work: Callable[..., Any],
+    tasks: Iterable[Task],
+    *,
+    jobs: int,
+    limit: float,
+    first: float = 120.0,
+    renew: int | None = None,
 ) -> Iterator[tuple[Task, Any, str]]:
     """Work through the tasks; yields each with its result and ``""``, or ``None`` and what became of its process.
 
     Args:
         work: a function of a module, called with a task's items in another process.
-        tasks: tuples that can be pickled.
+        tasks: tuples that can be pickled; each is asked for when a process is free.
         jobs: processes.
         limit: seconds for one task.
         first: further seconds for a process's first task, which waits for its imports.
+        renew: a process is replaced after so many tasks, since each may leave some memory behind.
     """
-    pending = deque(tasks)
-    workers = [_Worker(work) for _ in range(min(jobs, len(pending)))]
-    for worker in workers:
-        worker.give(pending.popleft(), limit + first)
-    while any(worker.task is not None for worker in workers):
-        busy = [worker for worker in workers if worker.task is not None]
-        pause = max(min(worker.deadline for worker in busy) - time.monotonic(), 0)
-        ready = wait([worker.connection for worker in busy], pause)
-        for place, worker in enumerate(workers):
-            if worker.task is None or (worker.connection not in ready and time.monotonic() < worker.deadline):
+    pending = iter(tasks)
+    workers: list[_Worker] = []
+
+    def begin(worker: _Worker | None) -> None:
+        """Give the next task, if there is one, to the worker or to a new one."""
+        task = next(pending, None)
+        if task is not None:
+            workers.append(worker or _Worker(work))
+            workers[-1].give(task, limit, first)
+        elif worker is not None:
+            worker.end()
+
+    for _ in range(jobs):
+        begin(None)
+    while workers:
+        pause = max(min(worker.deadline for worker in workers) - time.monotonic(), 0)
+        ready = wait([worker.connection for worker in workers], pause)
+        for worker in list(workers):
+            if worker.connection not in ready and time.monotonic() < worker.deadline:
                 continue
             task = worker.task
+            assert task is not None
             result, failure = _answer(worker) if worker.connection in ready else (None, f"no result in {limit:g} s")
-            more = limit
-            if failure:
+            workers.remove(worker)
+            if failure or worker.given == renew:
                 worker.end()
-                worker = workers[place] = _Worker(work) if pending else worker
-                more = limit + first
-            worker.task = None
-            if pending:
-                worker.give(pending.popleft(), more)
+                begin(None)
+            else:
+                begin(worker)
             yield task, result, failure
-    for worker in workers:
-        worker.connection.close()
-        worker.process.join(5)
-        worker.process.kill()
 
 
 def _answer(worker: _Worker) -> tuple[Any, str]:

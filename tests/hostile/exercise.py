@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ipywidgets
 import numpy as np
 
 from tests.hostile.bundle import Bundle
+from workbench.session import STEPS
+from workbench.session.upload import PIECE_BYTES
 
 GROWTH = 1 << 30
 """Bytes of address space by which a process may grow."""
@@ -74,7 +77,43 @@ def feeds_of(model: Any) -> dict[str, Any]:
     return found
 
 
-def walk(path: Path) -> Outcome:
+def _open(path: Path, reader: str, wb: Any) -> Any:
+    """The model, in the way that the reader is for."""
+    if reader == "session":
+        return wb.Session.load(path).model
+    if reader == "upload":
+        return _uploaded(path, wb)
+    return wb.load(path)
+
+
+def _uploaded(path: Path, wb: Any) -> Any:
+    """The model, as a browser sends it to the widget, which shows it in every step."""
+    try:
+        return _sent(path, wb.Workbench(), wb)
+    finally:
+        ipywidgets.Widget.close_all()  # else they live as long as the process
+
+
+def _sent(path: Path, bench: Any, wb: Any) -> Any:
+    data, button = path.read_bytes(), bench.steps["import"].upload
+    button._receive(button, {"type": "begin", "name": path.name, "size": len(data)}, [])
+    for offset in range(0, len(data), PIECE_BYTES):
+        piece = memoryview(data[offset : offset + PIECE_BYTES])
+        button._receive(button, {"type": "piece", "offset": offset}, [piece])
+    task = bench.session.task
+    if task is not None:
+        task.wait()
+    failure = bench.session.state.failure
+    if failure is not None:
+        raise failure.error
+    if bench.session.model is None:
+        raise wb.ModelError("the upload was refused")
+    for step in STEPS:
+        bench.go(step)
+    return bench.session.model
+
+
+def walk(path: Path, reader: str = "") -> Outcome:
     """Open, list, show, plan, run, convert and save a model; errors of the workbench end a step, others the walk."""
     import workbench as wb
 
@@ -87,7 +126,7 @@ def walk(path: Path) -> Outcome:
     began = time.process_time()
     try:
         begin("load")
-        model = wb.load(path)
+        model = _open(path, reader, wb)
         begin("show")
         repr(model), model._repr_html_(), [repr(layer) for layer in model.layers]
         begin("session")
@@ -193,7 +232,7 @@ def exercise(bundle: Bundle) -> Outcome:
             path = bundle.write(folder)
         except OSError as error:
             return Outcome("fine", "write", f"the system has no such file name: {error}")
-        outcome = walk(path)
+        outcome = walk(path, bundle.reader)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if outcome.seconds > SECONDS and not outcome.bad:

@@ -13,7 +13,7 @@ import pickle
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,12 @@ from tests.hostile.shrink import shrunk
 
 LIMIT = 60.0
 """Seconds of the clock for one model, on a machine that does other things too; see ``exercise.SECONDS``."""
+
+RENEW = 2000
+"""Models that one process works on: each leaves some tenths of a megabyte behind, and the process has a bound."""
+
+PROGRESS = 2000
+"""Mutations after which the counts so far are printed."""
 
 
 @dataclass(frozen=True)
@@ -62,29 +68,53 @@ def tried(bundle: Bundle) -> Outcome:
 
 
 def outcomes(
-    function: object, tasks: list[tuple[object, ...]], jobs: int
+    function: object, tasks: Iterable[tuple[object, ...]], jobs: int
 ) -> Iterator[tuple[tuple[object, ...], Outcome]]:
     """The outcomes of tasks, those of dead and hanging workers among them."""
-    for task, result, failure in node_pool.run(function, tasks, jobs=jobs, limit=LIMIT):  # type: ignore[arg-type]
+    for task, result, failure in node_pool.run(function, tasks, jobs=jobs, limit=LIMIT, renew=RENEW):  # type: ignore[arg-type]
         if result is None:
             result = Outcome("hung" if failure.startswith("no result") else "died", "", failure)
         yield task, result
 
 
 def run(
-    reader: str, seed: int, numbers: range, jobs: int, folder: Path, until: float = float("inf")
+    readers: Iterable[str], seed: int, numbers: range, jobs: int, folder: Path, seconds: float = float("inf")
 ) -> Iterator[Finding]:
-    """Try mutations until the time is over; ``folder`` is for the sound models."""
-    path = folder / f"{reader}.pickle"
-    if not path.exists():
-        path.write_bytes(pickle.dumps(seeds(reader)))
-    step = 500
-    for start in range(numbers.start, numbers.stop, step):
-        if time.monotonic() > until:
-            return
-        tasks = [(str(path), seed, number) for number in range(start, min(start + step, numbers.stop))]
-        for task, outcome in outcomes(work, tasks, jobs):
-            yield Finding(reader, seed, int(task[2]), outcome)  # type: ignore[call-overload]
+    """Try mutations of all readers in turn until the time is over; ``folder`` is for the sound models."""
+    paths = {reader: folder / f"{reader}.pickle" for reader in readers}
+    for reader, path in paths.items():
+        if not path.exists():
+            path.write_bytes(pickle.dumps(seeds(reader)))
+    until = time.monotonic() + seconds
+
+    def tasks() -> Iterator[tuple[object, ...]]:
+        for number in numbers:
+            for path in paths.values():
+                if time.monotonic() > until:
+                    return
+                yield str(path), seed, number
+
+    for (path, _, number), outcome in outcomes(work, tasks(), jobs):
+        yield Finding(Path(str(path)).stem, seed, int(str(number)), outcome)
+
+
+class Tally:
+    """What became of the mutations of one reader, so far."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.slowest = 0.0
+        self.kinds: dict[str, list[Finding]] = {}
+
+    def add(self, finding: Finding) -> None:
+        self.counts[finding.outcome.verdict] += 1
+        self.slowest = max(self.slowest, finding.outcome.seconds)
+        if finding.outcome.bad:
+            self.kinds.setdefault(finding.outcome.signature, []).append(finding)
+
+    def __str__(self) -> str:
+        summary = ", ".join(f"{count} {verdict}" for verdict, count in sorted(self.counts.items()))
+        return f"{self.counts.total()} mutations: {summary}; slowest {self.slowest:.1f} s"
 
 
 def main() -> int:
@@ -94,30 +124,33 @@ def main() -> int:
     parser.add_argument("--start", type=int, default=0, help="number of the first mutation")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="for each reader; then stop")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="for all; then stop")
     parser.add_argument("--keep", type=Path, default=Path("tests/hostile/artifacts"), help="where failures are saved")
     parser.add_argument("--shrink", type=int, default=3, help="make this many failures of each reader smaller")
     chosen = parser.parse_args()
     chosen.keep.mkdir(parents=True, exist_ok=True)
     numbers = range(chosen.start, chosen.start + chosen.count)
-    failed = 0
-    for reader in chosen.reader or READERS:
-        until = time.monotonic() + chosen.seconds
-        failed += _report(reader, list(run(reader, chosen.seed, numbers, chosen.jobs, chosen.keep, until)), chosen)
-    return 1 if failed else 0
-
-
-def _report(reader: str, findings: list[Finding], chosen: argparse.Namespace) -> int:
-    """Print the counts, save what failed, and shrink the first of each kind of failure."""
-    counts = Counter(finding.outcome.verdict for finding in findings)
-    slowest = max((finding.outcome.seconds for finding in findings), default=0)
-    summary = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
-    print(f"{reader}, seed {chosen.seed}: {len(findings)} mutations: {summary}; slowest {slowest:.1f} s", flush=True)
-    kinds: dict[str, list[Finding]] = {}
-    for finding in findings:
+    tallies = {reader: Tally() for reader in chosen.reader or READERS}
+    for count, finding in enumerate(run(tallies, chosen.seed, numbers, chosen.jobs, chosen.keep, chosen.seconds), 1):
+        tallies[finding.reader].add(finding)
         if finding.outcome.bad:
-            kinds.setdefault(finding.outcome.signature, []).append(finding)
-    for index, (signature, found) in enumerate(sorted(kinds.items(), key=lambda item: -len(item[1]))):
+            print(f"{finding.reader} {finding.number}: {finding.outcome.signature}", flush=True)
+        if count % PROGRESS == 0:
+            _print(tallies, chosen.seed)
+    _print(tallies, chosen.seed)
+    for reader, tally in tallies.items():
+        _keep(reader, tally, chosen)
+    return 1 if any(tally.kinds for tally in tallies.values()) else 0
+
+
+def _print(tallies: dict[str, Tally], seed: int) -> None:
+    for reader, tally in tallies.items():
+        print(f"{reader}, seed {seed}: {tally}", flush=True)
+
+
+def _keep(reader: str, tally: Tally, chosen: argparse.Namespace) -> None:
+    """Save the first of each kind of failure, the most frequent ones in their smallest form."""
+    for index, (signature, found) in enumerate(sorted(tally.kinds.items(), key=lambda item: -len(item[1]))):
         first = found[0]
         place = chosen.keep / f"{reader}-{first.seed}-{first.number}"
         bundle = mutation(str(chosen.keep / f"{reader}.pickle"), first.seed, first.number)
@@ -126,7 +159,6 @@ def _report(reader: str, findings: list[Finding], chosen: argparse.Namespace) ->
         bundle.write(place)
         (place / "outcome.txt").write_text(f"{signature}\n\n{first.outcome.detail}\n")
         print(f"  {len(found):4} × {signature}\n         {place} (numbers {[f.number for f in found[:5]]})", flush=True)
-    return sum(map(len, kinds.values()))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ import warnings
 import zipfile
 from collections.abc import Callable
 
+import numpy as np
+
 from tests.hostile import wire
 from tests.hostile.bundle import Bundle
 
@@ -48,8 +50,9 @@ def mutated(bundle: Bundle, number: int, seed: int, others: list[Bundle]) -> Bun
     """
     rng = random.Random(f"{seed}/{number}")
     changed = bundle
+    names = [bundle.entry] if bundle.reader == "session" else sorted(bundle.files)  # its model is known by its digest
     for _ in range(rng.choice((1, 1, 2))):
-        name = rng.choice(sorted(changed.files))
+        name = rng.choice(names)
         pool = [data for other in others for file, data in other.files.items() if _kind(file) == _kind(name)]
         data = changed.files[name]
         for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
@@ -71,6 +74,8 @@ def _change_of(name: str, rng: random.Random) -> Change:
         return wire.changed
     if name.endswith(_TEXT):
         return _json if name.endswith(".json") and rng.random() < 0.5 else _words
+    if name.endswith(".workbench"):
+        return _session if rng.random() < 0.7 else _zip
     if name.endswith(".zip"):
         return _zip
     if name.endswith((".tar", ".tgz")):
@@ -157,6 +162,20 @@ def _json(data: bytes, rng: random.Random) -> bytes:
         holder, key = rng.choice(places)
         holder[key] = rng.choice((None, 0, -1, 1 << 70, 1.5, "", "../x", [], {}, [0], True, "\0", "a" * 5000))  # type: ignore[index]
     return json.dumps(value).encode()
+
+
+def _session(data: bytes, rng: random.Random) -> bytes:
+    """Change the text of a saved session, which is one element of an array of it."""
+    try:
+        with np.load(io.BytesIO(data)) as archive:
+            arrays = dict(archive)
+        text = str(arrays.pop("session")).encode()
+    except Exception:  # a mutation before this one has made it unreadable
+        return _bytes(data, rng)
+    changed = (_json if rng.random() < 0.9 else _words)(text, rng).decode("utf-8", "replace")
+    stream = io.BytesIO()
+    np.savez(stream, session=np.array(changed), **arrays)  # type: ignore[arg-type]
+    return stream.getvalue()
 
 
 def _zip(data: bytes, rng: random.Random) -> bytes:

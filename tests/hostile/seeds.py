@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import functools
+import io
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from tests.hostile.bundle import Bundle, bundle_of
 from workbench.formats.nnef.archive import pack
 from workbench.formats.nnef.tensors import write_tensor
 
-READERS = ("onnx", "nodes", "nnef", "mlpackage", "mlmodel", "mlmodelc", "archive", "recording")
+READERS = ("onnx", "nodes", "nnef", "mlpackage", "mlmodel", "mlmodelc", "archive", "recording", "session", "upload")
 
 RNG = np.random.default_rng(5)
 
@@ -320,9 +322,47 @@ def recording_seeds() -> Iterator[Bundle]:
             yield bundle_of("recording", path)
 
 
+def session_seeds() -> Iterator[Bundle]:
+    """Saved sessions, their models beside them."""
+    from workbench.session import Session
+
+    weights = np.random.default_rng(6).normal(size=(1, 3, 8, 8)).astype(np.float32)
+    steps: tuple[tuple[str, dict[str, Any], dict[str, Any] | None], ...] = (
+        ("nnef", {}, {"feeds": {"x": weights}, "mode": "isolated"}),
+        ("coreml", {"precision": "fp16", "metadata": {"author": "a"}}, {}),
+        ("onnx", {"shapes": {"x": (1, 3, 8, 8)}}, None),
+    )
+    model = next(onnx_models())
+    for target, options, comparison in steps:
+        with tempfile.TemporaryDirectory() as name:
+            root = Path(name)
+            (root / "model.onnx").write_bytes(model.SerializeToString())
+            session = Session(root / "model.onnx")
+            session.plan(target, **options)
+            session.convert(target, **options)
+            if comparison is not None:
+                session.compare(**comparison)
+            session.save(root / "kept.workbench")
+            files = {file.name: file.read_bytes() for file in root.iterdir()}
+            yield Bundle("session", "kept.workbench", files)
+
+
+def upload_seeds() -> Iterator[Bundle]:
+    """What a browser sends: files, and folders in a zip."""
+    for bundle in (*list(onnx_seeds())[:3], *list(mlmodel_seeds())[:3], *archive_seeds()):
+        yield Bundle("upload", bundle.entry, bundle.files)
+    for bundle in (*nnef_seeds(), *list(mlpackage_seeds())[:2], *list(mlmodelc_seeds())[:2]):
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in bundle.files.items():
+                archive.writestr(zipfile.ZipInfo(name), data)
+        yield Bundle("upload", "model.zip", {"model.zip": stream.getvalue()})
+
+
 _MAKERS = {
     "onnx": onnx_seeds, "nodes": node_seeds, "nnef": nnef_seeds, "mlpackage": mlpackage_seeds, "mlmodel": mlmodel_seeds,
     "mlmodelc": mlmodelc_seeds, "archive": archive_seeds, "recording": recording_seeds,
+    "session": session_seeds, "upload": upload_seeds,
 }  # fmt: skip
 
 

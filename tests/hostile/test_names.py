@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import workbench as wb
 from tests.hostile.corpus.onnx_files import model_of
+from workbench.cli import main
+from workbench.words import lines, one_line
 
 NAMES = {
     "markup": "<img src=x onerror=alert(1)>",
@@ -24,7 +27,7 @@ NAMES = {
 TARGETS = {"onnx": "model.onnx", "nnef": "model.nnef", "coreml": "model.mlpackage"}
 
 
-def named(name: str) -> wb.Model:
+def proto_named(name: str) -> onnx.ModelProto:
     """A model whose input, weight, inner tensor, layer, output and graph have names made of the name."""
     proto = model_of("g (float[2] x) => (float[2] y) <float[2] w = {1.0, 2.0}> { a = Add(x, w)  y = Relu(a) }")
     graph = proto.graph
@@ -36,7 +39,11 @@ def named(name: str) -> wb.Model:
         node.input[:] = [names[read] for read in node.input]
         node.output[:] = [names[made] for made in node.output]
     graph.name = proto.doc_string = name
-    return wb.load(proto)
+    return proto
+
+
+def named(name: str) -> wb.Model:
+    return wb.load(proto_named(name))
 
 
 @pytest.mark.parametrize("title", NAMES)
@@ -72,3 +79,61 @@ def test_what_is_shown_holds_no_markup_of_the_model(title: str, tmp_path: Path) 
     ]
     for page in shown:
         assert "<img src=x" not in page
+
+
+OBEYED = "a\x1b]0;title\x07\x1b[2J\x9b31m\b\r\u202eb\u2028"
+"""Sets a terminal's title, clears it, changes colours, goes back, turns the direction of writing."""
+POWERFUL = set(OBEYED) - set("ab]0;title[2J31m")
+
+
+def _powerless(text: str) -> None:
+    assert "title" in text, "the name is not in it: this tests nothing"
+    assert not POWERFUL & set(text), repr(text)
+
+
+def test_what_a_terminal_would_obey_is_spelled_out() -> None:
+    assert one_line(OBEYED + "\n\ud800ü重") == (
+        "a\\x1b]0;title\\x07\\x1b[2J\\x9b31m\\x08\\x0d\\u202eb\\u2028\\x0a\\ud800ü重"
+    )
+    assert lines("a\nb\x1b") == "a\nb\\x1b"
+    _powerless(str(wb.ModelError(f"{OBEYED}: no such file.")))
+    _powerless(str(wb.ConversionError([_refusal(OBEYED)], OBEYED)))
+    assert str(wb.ConversionError([_refusal(f"{OBEYED}\nrefused: forged")])).count("\n") == 1
+
+
+def _refusal(name: str) -> wb.Refusal:
+    return wb.Refusal("onnx", "nnef", name, name, f"it reads {name}", f"rename {name}")
+
+
+def test_what_is_printed_of_a_model_has_no_power_over_the_terminal() -> None:
+    model = named(OBEYED)
+    plan = model.plan("nnef")
+    report = wb.compare(model, model.convert("nnef"))
+    for shown in (model, plan, report, model.inputs[0], wb.Session(model).open(model), *model.layers):
+        _powerless(repr(shown))
+    _powerless(str(plan))
+    _powerless(str(report))
+    _powerless(str(model.inputs[0]))
+
+
+def test_what_the_command_line_prints_has_no_power_over_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, feeds = tmp_path / "model.onnx", tmp_path / "feeds.npz"
+    proto = proto_named(OBEYED)
+    proto.metadata_props.add(key=OBEYED, value=OBEYED)
+    path.write_bytes(proto.SerializeToString())
+    np.savez(feeds, **{f"{OBEYED} x": np.zeros(2, np.float32)})
+    commands = {
+        ("inspect", str(path)): 0,
+        ("plan", str(path), "--to", "coreml"): 0,
+        ("run", str(path), "--feeds", str(feeds)): 0,
+        ("convert", str(path), str(tmp_path / "out.nnef")): 0,
+        ("compare", str(path), str(path)): 0,
+        ("run", str(path), "--feeds", OBEYED): 2,
+        ("inspect", str(tmp_path / OBEYED)): 2,
+    }
+    for command, code in commands.items():
+        assert main(command) == code
+        printed = capsys.readouterr()
+        _powerless(printed.out + printed.err)

@@ -24,6 +24,7 @@ from workbench.compare.tolerance import judge, power_of_ten
 from workbench.errors import OptionError, WorkbenchError
 from workbench.hub import layers_of
 from workbench.hub.half import as_half_bounds
+from workbench.words import one_line
 
 Array = np.ndarray[Any, Any]
 Chosen = str | int | Row
@@ -80,7 +81,7 @@ class Counterfactual:
     def __str__(self) -> str:
         shown = ", ".join(self.layers[:8]) + (" …" if len(self.layers) > 8 else "")
         lines = [f"{shown or 'no layer'} {self.how}:", *(f"  output {outcome}" for outcome in self.outputs)]
-        return "\n".join(lines)
+        return "\n".join(map(one_line, lines))
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(str(self))}</pre>"

@@ -13,6 +13,7 @@ import numpy as np
 
 from workbench.document import Document, TensorSpec
 from workbench.errors import ExecutionError, OptionError, WorkbenchError
+from workbench.npz import DAMAGES, read_npy_file, read_npz
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -185,12 +186,11 @@ def _one(path: Path, inputs: Sequence[TensorSpec]) -> Sample:
 
 def _array(path: Path) -> Array:
     try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        if zipfile.is_zipfile(path):
+            raise ExecutionError(f"{path}: several arrays, although its name ends in .npy; call it .npz.")
+        return read_npy_file(path)
+    except DAMAGES as error:
         raise ExecutionError(f"{path}: cannot be read as an .npy array: {error}") from error
-    if not isinstance(found, np.ndarray):
-        raise ExecutionError(f"{path}: several arrays, although its name ends in .npy; call it .npz.")
-    return found
 
 
 def load_feeds(path: Path) -> dict[str, Array]:
@@ -198,15 +198,14 @@ def load_feeds(path: Path) -> dict[str, Array]:
 
     Raises:
         ExecutionError: there is no such file, or it is something else.
+        LimitError: it is beyond the limits.
     """
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ExecutionError(f"{path}: one array without a name; write it with numpy.savez(path, NAME=array).")
-        with archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ExecutionError(f"{path}: cannot be read as .npz feeds: {error}") from error
+        return read_npz(path)
+    except DAMAGES as error:
+        raise ExecutionError(
+            f"{path}: cannot be read as .npz feeds, which numpy.savez(path, NAME=array) writes: {error}"
+        ) from error
 
 
 # -- pictures -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ import onnx_ir as ir
 from workbench.compare.feeds import Feeder
 from workbench.compare.given import Given
 from workbench.compare.match import by_tensor, is_computed, match, values_of
-from workbench.compare.npz import add_array
 from workbench.compare.side import Store, Walk, fragment, run_fragment
 from workbench.document import Progress, TensorSpec, silent
 from workbench.errors import OptionError
@@ -24,6 +23,7 @@ from workbench.executors.fragment import type_of
 from workbench.files import replacing
 from workbench.hub import dtype_of, layers_of
 from workbench.hub.evaluate import RANDOM
+from workbench.npz import add_array
 from workbench.recorded import KIND, MANIFEST, VERSION, digest_of, layer_to_json, spec_to_json
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from workbench.compare.rows import Row
 from workbench.compare.tolerance import power_of_ten
 from workbench.errors import OptionError, WorkbenchError
 from workbench.files import replacing
+from workbench.words import one_line
 
 if TYPE_CHECKING:
     import pandas
@@ -355,7 +356,7 @@ class Report:
             lines.append(f"  look first at {first.operator} {first.layer!r}: {first.remark}")
             if first.signature is not None:
                 lines.append(f"  it looks like {first.signature}")
-        return "\n".join(lines)
+        return "\n".join(map(one_line, lines))
 
     def _repr_html_(self) -> str:
         return render.fragment(self)

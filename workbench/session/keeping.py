@@ -5,11 +5,11 @@ The file is an ``.npz``: the steps as JSON, and the arrays that a comparison was
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,12 @@ from typing import Any
 import numpy as np
 
 import workbench
-from workbench.errors import ModelError, SaveError
+from workbench import limits
+from workbench.errors import LimitError, ModelError, SaveError, WorkbenchError
 from workbench.files import digest, replacing
+from workbench.formats import format_of
+from workbench.npz import DAMAGES, read_npz
+from workbench.recorded import is_recording
 from workbench.session.state import Attempt, State
 
 Array = np.ndarray[Any, Any]
@@ -26,6 +30,9 @@ Array = np.ndarray[Any, Any]
 SUFFIX = ".workbench"
 KIND = "workbench-session"
 VERSION = 1
+STEPS = ("plan", "convert", "compare")
+"""What a file may have taken again: none of these writes anything."""
+
 VALUES = ("ImageInput", "Images", "Range")
 """Values of the public interface that options hold; all are dataclasses."""
 
@@ -95,30 +102,61 @@ def load(path: Path) -> Kept:
 
     Raises:
         ModelError: it is no such file, or one of a newer version.
+        LimitError: it is beyond the limits.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            content = json.loads(str(arrays["session"]))
-            kept = _restored(content, arrays)
+        arrays = read_npz(path)
+        text = str(arrays["session"])
+        limits.check("text_bytes", len(text), str(path))
+        content = json.loads(text)
+        if content["kind"] == KIND and content["version"] <= VERSION:
+            return _kept(_restored(content, arrays), path)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file.") from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (WorkbenchError, *DAMAGES) as error:
+        if isinstance(error, LimitError):
+            raise
         raise ModelError(f"{path}: no session that the workbench has saved: {error}.") from error
-    if content["kind"] != KIND or content["version"] > VERSION:
-        raise ModelError(
-            f"{path}: a {content['kind']} of version {content['version']}; this workbench knows {VERSION}."
-        )
+    raise ModelError(f"{path}: a {content['kind']} of version {content['version']}; this workbench knows {VERSION}.")
+
+
+def _kept(content: Mapping[str, Any], path: Path) -> Kept:
+    foreign = [step for step in content["steps"] if step not in STEPS]
+    if foreign:
+        raise ValueError(f"it would have the step {foreign[0]!r} taken; opening one takes {', '.join(STEPS)} only")
+    return Kept(
+        name=str(content["name"]),
+        source=None if content["source"] is None else path.parent / str(content["source"]),
+        digest=str(content["digest"]),
+        options=dict(content["options"]),
+        steps={step: dict(arguments) for step, arguments in content["steps"].items()},
+        history=tuple(_attempt(item) for item in content["history"]),
+    )
+
+
+def _attempt(item: Mapping[str, Any]) -> Attempt:
+    return Attempt(
+        step=str(item["step"]),
+        arguments={str(name): value for name, value in item["arguments"].items()},
+        outcome=str(item["outcome"]),
+        ok=bool(item["ok"]),
+        whole=bool(item["whole"]),
+    )
+
+
+@contextlib.contextmanager
+def taken_again(step: str, path: Path) -> Iterator[None]:
+    """A step with what a file says of it: arguments that it does not take are the file's fault.
+
+    Raises:
+        ModelError: they are.
+    """
     try:
-        return Kept(
-            name=str(kept["name"]),
-            source=None if kept["source"] is None else path.parent / str(kept["source"]),
-            digest=str(kept["digest"]),
-            options=dict(kept["options"]),
-            steps={str(step): dict(arguments) for step, arguments in kept["steps"].items()},
-            history=tuple(Attempt(**attempt) for attempt in kept["history"]),
-        )
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ModelError(f"{path}: no session that the workbench has saved: {error}.") from error
+        yield
+    except WorkbenchError:
+        raise
+    except DAMAGES as error:
+        raise ModelError(f"{path}: the step {step} cannot be taken as the file says: {error!r}.") from error
 
 
 def check_source(kept: Kept) -> Path:
@@ -130,8 +168,10 @@ def check_source(kept: Kept) -> Path:
     way_out = "Name the model: wb.Session.load(path, source=…)."
     if kept.source is None:
         raise ModelError(f"the session's model {kept.name!r} came through a browser or was a live object. {way_out}")
-    if not kept.source.exists():
+    if not os.path.exists(kept.source):  # False for a name that no file can have
         raise ModelError(f"the session's model is no longer at {kept.source}. {way_out}")
+    if not is_recording(kept.source):
+        format_of(kept.source)  # only what is a model is read to its end
     if digest(kept.source) != kept.digest:
         raise ModelError(f"the session's model {kept.source} has changed since. {way_out}")
     return kept.source

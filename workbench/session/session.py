@@ -342,12 +342,14 @@ class Session:
         """Take the steps of a saved session; all of it is in place at the end, or nothing has changed."""
         kept = keeping.load(path)
         source = keeping.check_source(kept) if model is None else model
-        opened, changes, _ = self._open(task, source, None if model is not None else kept.name, **kept.options)
+        with keeping.taken_again("open", path):
+            opened, changes, _ = self._open(task, source, None if model is not None else kept.name, **kept.options)
         before = Session(load=self._load, compare=self._compare)
         before._state = State(**changes)
         for step, arguments in kept.steps.items():
             work, _ = before._work_of(step, arguments)
-            _, more, _ = work(task)
+            with keeping.taken_again(step, path):
+                _, more, _ = work(task)
             more.pop("given", None)
             changes |= more
             before._state = replace(before._state, **more)

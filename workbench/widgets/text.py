@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import html
-import re
+
+from workbench.words import one_line
 
 MAX_CHARACTERS = 300
 """A name may be a megabyte long; nobody reads more than this."""
-
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def shown(value: object, limit: int = MAX_CHARACTERS) -> str:
     """A text as one line: control characters and marks that change the writing direction are spelled out."""
     text = str(value)
-    cut = text if len(text) <= limit else f"{text[: limit - 1]}…"
-    return _UNSEEN.sub(
-        lambda found: f"\\x{ord(found[0]):02x}" if ord(found[0]) < 256 else f"\\u{ord(found[0]):04x}", cut
-    )
+    return one_line(text if len(text) <= limit else f"{text[: limit - 1]}…")
 
 
 def paragraph(value: object, limit: int = 4000) -> str:

@@ -14,7 +14,6 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.compare.metrics import Metrics, measure
-from workbench.compare.npz import write_npz
 from workbench.compare.recompute import Part, Source
 from workbench.compare.repro import texts
 from workbench.compare.rows import Row
@@ -28,6 +27,8 @@ from workbench.formats.onnx.excerpt import excerpt
 from workbench.hub import dtype_of, runtime_opset, subgraphs
 from workbench.hub.half import as_half_bounds
 from workbench.lowering import Refused
+from workbench.npz import write_npz
+from workbench.words import one_line
 
 if TYPE_CHECKING:
     from workbench.compare.report import Report
@@ -86,8 +87,8 @@ def write_repro(report: Report, source: Source, row: Row, folder: Path) -> Path:
     found = measure(as_half_bounds(x, y), y)
     form = source.target.format if target.own is not None else ""
     facts = {
-        "layer": row.layer,
-        "operator": row.operator,
+        "layer": one_line(row.layer),
+        "operator": one_line(row.operator),
         "reference": {
             "format": report.reference.format,
             "model": "reference.onnx",
