@@ -135,6 +135,13 @@ def test_targets(name: str, target: str) -> None:
         same(model, source, feeds)
 
 
+@pytest.mark.parametrize("size", [2049, 5001])
+def test_in_float16_a_window_keeps_its_length(size: int) -> None:
+    model = load(Case("window", "HannWindow", (number(8, np.int64),)).node.model()).convert("coreml", precision="fp16")
+    (found,) = model.run({"i0": number(size, np.int64)}).values()
+    assert found.shape == (size,)
+
+
 def test_what_is_not_a_number_is_one_value_and_the_largest() -> None:
     case = Case("nan", "Unique", (floats(NAN, 2, NAN, 1),), outputs=4)
     found = load(case.node.model()).convert("coreml").run(case.feeds[0])

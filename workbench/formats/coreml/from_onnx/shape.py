@@ -268,13 +268,23 @@ def _measured_range(node: HubNode, t: ProgramTarget) -> Var:
     start, end, step = (t.reshape(t.var(node.value(index)), ()) for index in range(3))
     if not t.is_float(step):
         return t.op("range_1d", start=start, end=end, step=step)
-    if _number(node, 0) is None or _number(node, 2) not in (1, -1):
+    first, by, whole = _number(node, 0), _number(node, 2), _whole(t, end)
+    if first is not None and by and whole is not None:
+        return t.cast(t.op("range_1d", start=np.int32(first), end=whole, step=np.int32(by)), t.kind(step))
+    if first is None or by not in (1, -1):
         node.approximate("one element more or fewer where (end − start) / step is within 2⁻²³ of a whole number")
     wide = [t.cast(number, "fp32") for number in (start, end, step)]
     steps = t.op("real_div", x=t.op("sub", x=wide[1], y=wide[0]), y=wide[2])
     count = t.cast(t.op("ceil", x=steps), "int32")
     places = t.cast(t.op("range_1d", start=np.int32(0), end=count, step=np.int32(1)), t.kind(step))
     return t.op("add", x=t.op("mul", x=places, y=step), y=start)
+
+
+def _whole(t: ProgramTarget, number: Var) -> Var | None:
+    """The int32 that a float was made of, which float16 does not round."""
+    made = number.op if number.op is None or number.op.op_type != "squeeze" else number.op.x.op
+    found = made.x if made is not None and made.op_type == "cast" else None
+    return t.reshape(found, ()) if found is not None and t.kind(found) == "int32" else None
 
 
 @lowers("NonZero", since=13)
