@@ -69,9 +69,14 @@ def test_what_only_control_flow_reads_may_be_gone_with_its_branches() -> None:
     assert refused(model(nodes)) == []
 
 
-@pytest.mark.parametrize("target", ["coreml", "nnef"])
-def test_the_plan_of_open_sizes_lists_every_layer(target: str) -> None:
+def test_a_length_that_only_a_run_tells_is_for_targets_that_have_such() -> None:
     made = model([node("Relu", ["x"], "r"), node("Unique", ["r"], "y")])
+    assert [str(row.verdict) for row in made.plan("coreml")] == ["undecided", "undecided"]
+    assert str(made.plan("coreml", shapes={"x": (4, 3)}).rows[1].verdict) == "approximate"
+
+
+def test_the_plan_of_open_sizes_lists_every_layer() -> None:
+    made, target = model([node("Relu", ["x"], "r"), node("Unique", ["r"], "y")]), "nnef"
     plan = made.plan(target)
     assert [(row.layer, str(row.verdict)) for row in plan] == [("relu_r", "undecided"), ("unique_y", "refused")]
     assert plan.rows[0].note == "it depends on the sizes of the inputs"

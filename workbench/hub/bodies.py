@@ -57,9 +57,14 @@ def _replaceable(node: ir.Node) -> bool:
 
 
 def _expanded(hub: Specialized, known: Known) -> Specialized:
+    return replayed(hub, lambda emitter: _Expansion(emitter, hub.control, known))
+
+
+def replayed(hub: Specialized, replay_into: Callable[[Emitter], Replay]) -> Specialized:
+    """The specialised graph, replayed node by node; what becomes constant on the way is folded."""
     graph = hub.model.graph
     emitter = Emitter(graph.name or "model", fold=True, open_shapes=hub.open_shapes)
-    replay = _Expansion(emitter, hub.control, known)
+    replay = replay_into(emitter)
     for value in graph.inputs:
         replay.values[value] = emitter.input(value.name or "", dtype_name(value.dtype), dims_of(value))
     replay.graph(graph)

@@ -376,7 +376,11 @@ def _looped(
     stacks = results[len(state) :]
     for place, (stack, element) in enumerate(zip(stacks, step.elements, strict=True)):
         dims = dims_of(element)
-        steps = _promised(repetition, place) if length is None else length
+        steps: Dim = length
+        if length is None:
+            known = emitter.open_shapes
+            steps = known.dim(known.length(stack)) if known is not None else None
+            steps = _promised(repetition, place) if steps is None else steps
         set_type(stack, dtype_name(element.dtype), None if dims is None else (steps, *dims))
     return [*rebuilt(repetition.state, results[: len(state)]), *_arranged(repetition, replay, stacks, length)]
 

@@ -44,7 +44,10 @@ _OF_OPEN_SIZE = {
     "NonZero": "elements it finds",
     "Unique": "values are different",
 }
-"""Operators that no target has, for nothing but their values tells the sizes of what they make."""
+"""Operators for targets with tensors of lengths that only a run tells: the values decide how much they make."""
+
+_MEASURES = ("NonZero", 13)
+"""What a target has if it has such tensors."""
 
 _OF_SHAPES = ("Shape", "Size")  # their results depend on the sizes of what they read, not on its values
 
@@ -125,6 +128,8 @@ def _might_be_lowered(node: HubNode, table: Table[Lowering]) -> bool:
     """Whether the table has the operator, or it may be replaced by nodes that the table has."""
     if has_subgraph(node.node) or (not node.domain and node.operator in RESOLVERS):
         return True  # unrolled, chosen or followed where the sizes decide
+    if node.operator in _OF_OPEN_SIZE and not node.domain and table.find(*_MEASURES) is None:
+        return False
     return has_body(node.node) or table.find(node.operator, node.version, node.domain) is not None
 
 

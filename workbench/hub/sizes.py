@@ -24,11 +24,12 @@ class OpenSize(Refused):
     """Something depends on a size that is open."""
 
     def __init__(self, size: Size, what: str = "") -> None:
-        names = " and ".join(f"{symbol.name!r} ({symbol.range})" for symbol in size.symbols())
-        super().__init__(
-            f"{what or f'it is not the same for every size {size}'}, with {names}",
-            "fix it with shapes={…}, or narrow its range",
-        )
+        symbols = size.symbols()
+        names = " and ".join(f"{symbol.name!r} ({symbol.range})" for symbol in symbols)
+        way_out = "fix it with shapes={…}, or narrow its range"
+        if symbols and all(symbol.measured for symbol in symbols):
+            way_out = "end the model before it, and compute the rest where the model is used"
+        super().__init__(f"{what or f'it is not the same for every size {size}'}, with {names}", way_out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +56,15 @@ class Atom:
 
 @dataclass(frozen=True, eq=False)
 class Symbol(Atom):
-    """A dimension of an input that is open; ``high`` is ``None`` where there is no end."""
+    """A dimension of an input that is open; ``high`` is ``None`` where there is no end.
+
+    One that is ``measured`` is no input's: how long something is that the values of a run decide.
+    """
 
     name: str
     low: int
     high: int | None
+    measured: bool = False
 
     @property
     def range(self) -> str:
@@ -268,6 +273,16 @@ class Size:
 def symbol(name: str, low: int, high: int | None) -> Size:
     """An input's dimension that may be of any size from ``low`` to ``high`` (``None``: without an end)."""
     return Size({(Symbol(name, low, high),): 1})
+
+
+def measured_length(name: str, high: int) -> Size:
+    """A length that only a run tells, of ``high`` at most; it may be 0."""
+    return Size({(Symbol(name, 0, high, measured=True),): 1})
+
+
+def is_measured(size: Extent) -> bool:
+    """Whether the size depends on a length that only a run tells."""
+    return isinstance(size, Size) and any(one.measured for one in size.symbols())
 
 
 def same(first: Extent, second: Extent) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from onnx import helper
 
 import workbench
-from tests.formats.coreml.writing import drafted, run_written, written
+from tests.formats.coreml.writing import run_written, written
 from tests.hub import test_compositions, test_contrib
 from tests.hub.composing import Composed, run
 from workbench.hub.compositions.table import CONTRIB
@@ -66,15 +66,3 @@ def test_an_operator_of_onnxruntime_stays_what_it_is_in_onnx() -> None:
     model = workbench.load(typed(ALL["QuickGelu"]))
     converted = model.convert("onnx")
     assert [layer.operator for layer in converted.layers] == [f"{CONTRIB}.QuickGelu"]
-
-
-def test_sizes_that_depend_on_values_are_refused_with_their_cause() -> None:
-    boxes, scores = np.zeros((1, 4, 4), np.float32), np.zeros((1, 2, 4), np.float32)
-    for composed in (
-        Composed("nonzero", "NonZero", (boxes,)),
-        Composed("nms", "NonMaxSuppression", (boxes, scores)),
-        Composed("unique", "Unique", (boxes,)),
-    ):
-        (outcome,) = drafted(composed.model()).outcomes
-        assert outcome.verdict == "refused"
-        assert "how many" in outcome.note

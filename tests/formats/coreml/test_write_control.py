@@ -220,7 +220,8 @@ def test_inner_layers_of_another_core_ml_model_are_named_one_by_one() -> None:
 
 REFUSALS = [
     ("(float[2] x, bool c) => (float y) { y = If (c) <then_branch = t () => (p) { p = ReduceSum <keepdims = 0> (x) }, "
-     "else_branch = e () => (q) { m = Unique(x)  q = ReduceSum <keepdims = 0> (m) }> }", "in it, Unique-11 'y'"),
+     "else_branch = e () => (q) { m = Unique(x)  q = ReduceSum <keepdims = 0> (m) }> }",
+     "in it, Range-11 'y': how long its result is"),
     ("(seq(float[2]) s) => (float[2, 2] y) { y = ConcatFromSequence <axis = 0, new_axis = 1> (s) }",
      "the input 's' is a sequence"),
     ("(float[2] x) => (seq(float[2]) s) { s = SequenceConstruct(x, x) }", "the output 's' is a sequence"),

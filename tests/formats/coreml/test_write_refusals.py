@@ -47,7 +47,6 @@ REFUSED = [
     (Case("resize to the same", "Resize", (X, None, Const(np.asarray([1, 1, 1.1, 1], np.float32))), {"mode": "linear"}),
      "keep every size"),
     (Case("integer mean", "ReduceMean", (np.ones((2, 3), np.int32), ints(1))), "rounds by rules"),
-    (Case("range at run time", "Range", tuple(np.asarray(v, np.float32) for v in (0, 5, 1))), "run time"),
     (Case("empty slice", "Slice", (SMALL, ints(1), ints(1))), "no empty tensors"),
     (Case("dropout training", "Dropout", (SMALL, None, Const(np.asarray(True)))), "as in training"),
     (Case("gather outside", "Gather", (SMALL, ints(5))), "outside"),

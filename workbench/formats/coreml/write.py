@@ -34,6 +34,7 @@ from workbench.formats.coreml.read import PROVENANCE, CoreMLDocument
 from workbench.hub import OPSET, Specialized, constant_of, layers_of, lower_graph, spec_of
 from workbench.hub.bodies import expand_bodies
 from workbench.hub.half import BEYOND
+from workbench.hub.lengths import with_lengths
 from workbench.hub.replay import every_node
 from workbench.lowering import Outcome, approximations
 from workbench.plan import Verdict
@@ -53,7 +54,7 @@ def draft(hub: Specialized, source: Source, options: CoreMLOptions, progress: Pr
     _check_layers(hub, options)
     check_flexible(hub.flexible)
     presentation = Presentation(options, hub, source)
-    hub = expand_bodies(hub, lambda node: TABLE.find(node.op_type, OPSET, node.domain) is not None)
+    hub = expand_bodies(with_lengths(hub), lambda node: TABLE.find(node.op_type, OPSET, node.domain) is not None)
     with toolkit.session():
         target = ProgramTarget(
             hub.model.graph,

@@ -6,9 +6,20 @@ here unless the body cannot be used (it builds shapes at run time, or is larger 
 
 from __future__ import annotations
 
-from workbench.hub.compositions import contrib, features, integer, loss, movement, rotary, sampling, spectrum, training
+from workbench.hub.compositions import (
+    contrib,
+    distinct,
+    features,
+    integer,
+    loss,
+    movement,
+    rotary,
+    sampling,
+    spectrum,
+    training,
+)
 from workbench.hub.compositions.table import TABLE
 
-FAMILIES = (features, integer, loss, movement, rotary, sampling, spectrum, training, *contrib.FAMILIES)
+FAMILIES = (distinct, features, integer, loss, movement, rotary, sampling, spectrum, training, *contrib.FAMILIES)
 
 __all__ = ["FAMILIES", "TABLE"]

@@ -109,15 +109,18 @@ def centercroppad_18(node: HubNode, emit: Emitter) -> Any:
 
 @composes("Compress", since=11)
 def compress_11(node: HubNode, emit: Emitter) -> Any:
-    """Elements where a constant condition holds are gathered."""
+    """Elements where the condition holds are gathered."""
     k, x = Kit(emit), node.value(0)
-    axis = node.attr_int("axis", None)
-    if node.constant(1) is None:
+    axis, condition = node.attr_int("axis", None), node.constant(1)
+    if condition is not None:
+        places = emit.const(np.flatnonzero(condition).astype(np.int64))
+    elif emit.open_shapes is not None and emit.open_shapes.measures:
+        places = k("Squeeze", k("NonZero", node.value(1)), [0])
+    else:
         raise Refused("how many elements it keeps depends on values at run time", "make the condition a constant")
-    places = np.flatnonzero(node.require_constant(1))
     if axis is None:
-        return k("Gather", k.reshape(x, (-1,)), places.astype(np.int64), axis=0)
-    return k("Gather", x, places.astype(np.int64), axis=axis)
+        return k("Gather", k.reshape(x, (-1,)), places, axis=0)
+    return k("Gather", x, places, axis=axis)
 
 
 @composes("Det", since=22)

@@ -14,12 +14,15 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.document import Dim
-from workbench.hub.sizes import Extent, OpenSize, Size, symbol
+from workbench.hub.sizes import Extent, OpenSize, Size, measured_length, symbol
 from workbench.hub.values import constant_of
 
 Array = np.ndarray[Any, Any]
 Shape: TypeAlias = "tuple[Extent | None, ...]"
 """A shape as far as it is known."""
+
+LONGEST = 2**31 - 1
+"""A length that only a run tells is taken to be this at most: no target counts further."""
 
 SMALL = 1024
 """Elements up to which integer tensors are followed."""
@@ -30,16 +33,22 @@ class OpenShapes:
 
     Attributes:
         symbols: the dimensions of inputs that are open, by name.
+        measures: whether lengths that only a run tells are sizes too; else they are unknown.
     """
 
     def __init__(self) -> None:
         self.symbols: dict[str, Size] = {}
+        self.measures = False
         self._by_text: dict[str, Size] = {}
         self._elements: dict[ir.Value, Array] = {}
 
     def add(self, name: str, low: int, high: int | None) -> None:
         """An input's dimension of this name may have any of these sizes."""
         self.symbols[name] = self._by_text[name] = symbol(name, low, high)
+
+    def length(self, value: ir.Value, most: int = LONGEST) -> Size | None:
+        """How long the value is, where only a run tells; ``None`` where nothing is measured."""
+        return measured_length(f"length of {value.name}", min(most, LONGEST)) if self.measures else None
 
     def dim(self, size: Extent | None) -> Dim:
         """What stands for the size in a shape."""
@@ -86,6 +95,8 @@ class OpenShapes:
 
     def describe(self) -> str:
         """``the open sizes 'batch' (1 to 8), 'width' (16 or more)``."""
+        if not self.symbols:
+            return "the sizes of the inputs"
         symbols = [one for size in self.symbols.values() for one in size.symbols()]
         shown = ", ".join(f"{one.name!r} ({one.range})" for one in symbols[:3])
         return f"the open sizes {shown}" + (", …" if len(symbols) > 3 else "")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from workbench.hub.sizes import Extent, Size, larger, same
-from workbench.hub.symbolic.known import OpenShapes, Shape, input_of, integer, shape_of, shapes, total, volume
+from workbench.hub.sizes import Extent, OpenSize, Size, larger, same
+from workbench.hub.symbolic.known import LONGEST, OpenShapes, Shape, input_of, integer, shape_of, shapes, total, volume
 
 
 def broadcast(shapes: Sequence[Shape]) -> Shape:
@@ -166,10 +166,38 @@ def _constant_of_shape(node: ir.Node, known: OpenShapes) -> Sequence[Shape | Non
 
 @shapes("Range")
 def _range(node: ir.Node, known: OpenShapes) -> Sequence[Shape | None] | None:
+    try:
+        length = _followed_length(node, known)
+    except (OpenSize, ArithmeticError):
+        length = None
+    return [(known.length(node.outputs[0]) if length is None else length,)]
+
+
+def _followed_length(node: ir.Node, known: OpenShapes) -> Extent | None:
+    """The length of a range whose bounds are made of sizes."""
     parts = [known.elements(input_of(node, index)) for index in range(3)]
     if any(part is None or part.size != 1 for part in parts):
         return None
     start, end, step = (part.reshape(-1)[0] for part in parts if part is not None)
     if isinstance(step, Size) or step <= 0:
         return None
-    return [(larger((end - start + (step - 1)) // step, 0),)]
+    return larger((end - start + (step - 1)) // step, 0)
+
+
+@shapes("NonZero")
+def _nonzero(node: ir.Node, known: OpenShapes) -> Sequence[Shape | None] | None:
+    shape = shape_of(node, 0, known)
+    count = None if shape is None else volume(shape)
+    return None if shape is None else [(len(shape), known.length(node.outputs[0], _most(count)))]
+
+
+@shapes("NonMaxSuppression")
+def _nonmaxsuppression(node: ir.Node, known: OpenShapes) -> Sequence[Shape | None] | None:
+    shape = shape_of(node, 1, known)
+    return [(known.length(node.outputs[0], _most(None if shape is None else volume(shape))), 3)]
+
+
+def _most(count: Extent | None) -> int:
+    """The highest number that a count may be."""
+    high = LONGEST if count is None else count.bounds()[1] if isinstance(count, Size) else count
+    return int(min(high, LONGEST))

@@ -20,6 +20,7 @@ from workbench.formats.coreml.from_onnx import (
     reduction,
     resizing,
     shape,
+    suppression,
     unary,
 )
 from workbench.formats.coreml.from_onnx.table import TABLE
@@ -42,6 +43,7 @@ FAMILIES = (
     reduction,
     resizing,
     shape,
+    suppression,
     unary,
 )
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from workbench.formats.coreml.toolkit import mil
-from workbench.hub.sizes import OpenSize, Size, least
+from workbench.hub.sizes import OpenSize, Size, is_measured, least
 from workbench.lowering import Refused
 
 Array = np.ndarray[Any, Any]
@@ -130,7 +130,10 @@ def check_filled(name: str, shape: tuple[int, ...]) -> None:
 
 
 def check_always_filled(name: str, shape: tuple[int, ...]) -> None:
-    """Refuse tensors that have no elements at some of the open sizes."""
+    """Refuse tensors that have no elements at some of the open sizes.
+
+    Where only a run tells whether there are any, what measures that has declared it.
+    """
     for size in shape:
-        if isinstance(size, Size) and least(size) <= 0:
+        if isinstance(size, Size) and least(size) <= 0 and not is_measured(size):
             raise OpenSize(size, f"{name!r} may be empty, for {size} may be 0, and Core ML has no empty tensors")

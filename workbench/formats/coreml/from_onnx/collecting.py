@@ -2,7 +2,7 @@
 
 Where the number of steps is known, a tensor of the whole size whose rows are overwritten; else one of MIL's lists,
 which grows. A list is read out in the number of steps that there were; if the model has declared another length for
-the scan output, that fails when the model is run.
+the scan output, that fails when the model is run. Where nothing is declared, the run tells the length.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from workbench.formats.coreml.from_onnx.carrier import check_shape
 from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
+from workbench.hub.sizes import is_measured
 
 
 class Collector(Protocol):
@@ -80,4 +81,7 @@ class List:
 
     def result(self, t: ProgramTarget, held: Var, steps: Var) -> Var:
         indices = t.op("range_1d", start=np.int32(0), end=steps, step=np.int32(1))
-        return t.reshape(t.op("list_gather", ls=held, indices=indices), self.shape)
+        found = t.op("list_gather", ls=held, indices=indices)
+        if is_measured(self.shape[0]):
+            return found if len(self.shape) > 1 else t.op("squeeze", x=found, axes=[1])
+        return t.reshape(found, self.shape)

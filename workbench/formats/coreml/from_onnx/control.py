@@ -22,6 +22,7 @@ from workbench.formats.coreml.from_onnx.collecting import Collector, collector
 from workbench.formats.coreml.from_onnx.table import TABLE, lowers
 from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
 from workbench.hub import Emitter, HubNode, constant_of, lower_graph
+from workbench.hub.sizes import is_measured
 from workbench.lowering import Refused
 from workbench.plan import Verdict
 
@@ -154,6 +155,8 @@ def loop_1(node: HubNode, t: ProgramTarget) -> list[Var]:
 
 def _looping(node: HubNode, t: ProgramTarget) -> Looping:
     body = node.attr_graph("body")
+    if any(is_measured(node.shape(value)[0]) for value in node.outputs[max(len(node.inputs) - 2, 0) :]):
+        t.measures(node)
     given = [*node.inputs, None, None][: max(len(node.inputs), 2)]
     state = [t.var(value) for value in given[2:] if value is not None]
     most = node.constant(0)

@@ -15,7 +15,7 @@ import numpy as np
 
 from workbench.formats.coreml import toolkit
 from workbench.hub import OpenShapes
-from workbench.hub.sizes import Atom, Extent, Larger, OpenSize, Quotient, Size, Smaller, Symbol, symbol
+from workbench.hub.sizes import Atom, Extent, Larger, OpenSize, Quotient, Size, Smaller, Symbol, is_measured, symbol
 
 Var = Any
 Array = np.ndarray[Any, Any]
@@ -62,6 +62,12 @@ class Dimensions:
         for axis, size in enumerate(shape):
             for one in size.symbols() if isinstance(size, Size) else ():
                 self._inputs.setdefault(one.name, (var, axis))
+
+    def adopt_measured(self, var: Var, shape: Iterable[Extent]) -> None:
+        """A value of the program may be what tells a length: that is read off it from then on."""
+        for axis, size in enumerate(shape):
+            if is_measured(size) and isinstance(size, Size) and size.terms == {size.symbols(): 1}:
+                self._inputs.setdefault(size.symbols()[0].name, (var, axis))
 
     # -- values -------------------------------------------------------------------------------------------------
 

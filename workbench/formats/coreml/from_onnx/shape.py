@@ -13,7 +13,7 @@ from workbench.formats.coreml.from_onnx.slicing import Pick, entire, is_whole, s
 from workbench.formats.coreml.from_onnx.table import lowers
 from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
 from workbench.hub import HubNode
-from workbench.hub.sizes import is_open, same
+from workbench.hub.sizes import is_measured, is_open, same
 from workbench.hub.symbolic import bounds_of
 from workbench.lowering import Refused
 
@@ -249,6 +249,8 @@ def constantofshape_25(node: HubNode, t: ProgramTarget) -> Any:
 def range_11(node: HubNode, t: ProgramTarget) -> Any:
     """Bounds that are known have been folded by the hub; open sizes give an open length, others one that is unknown."""
     output = node.outputs[0]
+    if output.shape is not None and is_measured(node.shape(output)[0]):
+        return _measured_range(node, t)
     start, step = (_number(node, index) for index in (0, 2))
     if start is None or step is None or output.shape is None:
         raise Refused(
@@ -258,6 +260,41 @@ def range_11(node: HubNode, t: ProgramTarget) -> Any:
     stepped = counted if same(step, 1) else t.op("mul", x=counted, y=t.dimensions.scalar(step))
     found = stepped if same(start, 0) else t.op("add", x=stepped, y=t.dimensions.scalar(start))
     return t.cast(found, carrier(node.dtype(output)))
+
+
+def _measured_range(node: HubNode, t: ProgramTarget) -> Var:
+    """Bounds that only a run tells: of integers MIL's own, of floats start + step · (0, 1, 2, …)."""
+    t.measures(node)
+    start, end, step = (t.reshape(t.var(node.value(index)), ()) for index in range(3))
+    if not t.is_float(step):
+        return t.op("range_1d", start=start, end=end, step=step)
+    first, by, whole = _number(node, 0), _number(node, 2), _whole(t, end)
+    if first is not None and by and whole is not None:
+        return t.cast(t.op("range_1d", start=np.int32(first), end=whole, step=np.int32(by)), t.kind(step))
+    if first is None or by not in (1, -1):
+        node.approximate("one element more or fewer where (end − start) / step is within 2⁻²³ of a whole number")
+    wide = [t.cast(number, "fp32") for number in (start, end, step)]
+    steps = t.op("real_div", x=t.op("sub", x=wide[1], y=wide[0]), y=wide[2])
+    count = t.cast(t.op("ceil", x=steps), "int32")
+    places = t.cast(t.op("range_1d", start=np.int32(0), end=count, step=np.int32(1)), t.kind(step))
+    return t.op("add", x=t.op("mul", x=places, y=step), y=start)
+
+
+def _whole(t: ProgramTarget, number: Var) -> Var | None:
+    """The int32 that a float was made of, which float16 does not round."""
+    made = number.op if number.op is None or number.op.op_type != "squeeze" else number.op.x.op
+    found = made.x if made is not None and made.op_type == "cast" else None
+    return t.reshape(found, ()) if found is not None and t.kind(found) == "int32" else None
+
+
+@lowers("NonZero", since=13)
+def nonzero_13(node: HubNode, t: ProgramTarget) -> Any:
+    """The places of what is not zero: [rank, count]; ``non_zero`` has them the other way round."""
+    x = t.var(node.value(0))
+    if not x.shape:
+        raise Refused("the places in a tensor without dimensions have no coordinates")
+    t.measures(node)
+    return t.op("transpose", x=t.op("non_zero", x=x), perm=[1, 0])
 
 
 def _number(node: HubNode, index: int) -> int | None:

@@ -198,6 +198,20 @@ class ProgramTarget(Shaping):
         """The value in another dtype (MIL's name of it); itself if it has that already."""
         return var if self.kind(var) == kind else self.op("cast", x=var, dtype=kind)
 
+    def measures(self, node: HubNode) -> None:
+        """Declare that only a run tells how long the node's output is.
+
+        Raises:
+            Refused: in a block, whose outputs have to have the same sizes every time.
+        """
+        block = toolkit.submodule("converters.mil.mil.block").curr_block()
+        if not isinstance(block, self._mil.Function):
+            raise Refused(
+                "how long its result is depends on values at run time, and it is in a branch or loop",
+                "compute it outside of the branch or loop",
+            )
+        node.approximate("its length is what a run makes it; Core ML has no empty tensors, should there be nothing")
+
     # -- what the engine uses -----------------------------------------------------------------------------------
 
     def begin(self, node: HubNode) -> None:
@@ -454,7 +468,9 @@ class ProgramTarget(Shaping):
             result = self.op("identity", x=result)
         name = self._output_of.get(value) if self._fits_interface(result) else None
         self._rename(result, name or self._names.unique(value.name or "value"))
-        self.dimensions.typed(result, held_shape(node.shape(value)))
+        shape = held_shape(node.shape(value))
+        self.dimensions.typed(result, shape)
+        self.dimensions.adopt_measured(result, shape)
         self._bound.add(result)
         self.tensors[result.name] = value.name or ""
         return result
