@@ -51,7 +51,7 @@ def test_it_predicts_what_the_workbench_computes_and_is_off_again_after_the_bloc
 def test_the_block_ends_also_on_an_error_and_when_it_is_entered_twice(package: Path, image: Any) -> None:
     from workbench.formats.coreml import toolkit
 
-    module = toolkit.submodule("models.model")
+    module = toolkit.public("models.model")
     before = module._MLModelProxy
     with pytest.raises(ZeroDivisionError), workbench.coreml.enable_predict():
         raise ZeroDivisionError

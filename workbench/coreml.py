@@ -64,7 +64,7 @@ class Predict:
 
     def enable(self) -> None:
         """Put the substitute in place; nothing happens if it is there already."""
-        module = toolkit.submodule("models.model")
+        module = toolkit.public("models.model")
         with _LOCK:
             if module._MLModelProxy is _Proxy:
                 return
@@ -77,7 +77,7 @@ class Predict:
 
     def disable(self) -> None:
         """Put coremltools back as it was; models that are open keep their predictor."""
-        module = toolkit.submodule("models.model")
+        module = toolkit.public("models.model")
         with _LOCK:
             if module._MLModelProxy is _Proxy:
                 for name, replaced in Predict._replaced.items():

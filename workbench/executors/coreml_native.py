@@ -58,7 +58,7 @@ def predictor_of(document: Document) -> Callable[[], Predictor] | None:
         with tempfile.TemporaryDirectory() as folder:  # coremltools compiles what it opens into a place of its own
             path = Path(folder) / "model.mlpackage"
             document.write(path)
-            model: Predictor = toolkit.coremltools().models.MLModel(str(path))
+            model: Predictor = toolkit.public("models").MLModel(str(path))
             return model
 
     return open_model

@@ -188,8 +188,8 @@ def test_progress_goes_up_to_one() -> None:
 
 
 def test_no_state_is_left_in_the_builder() -> None:
-    builder: Any = sys.modules["coremltools.converters.mil.mil.builder"]
-    block: Any = sys.modules["coremltools.converters.mil.mil.block"]
+    builder: Any = toolkit.submodule("converters.mil.mil.builder")
+    block: Any = toolkit.submodule("converters.mil.mil.block")
     with toolkit.session():
         pass
     before = dict(builder.Builder.name_count)

@@ -1,4 +1,4 @@
-"""The only door to coremltools: imported late, kept quiet, and entered by one thread at a time.
+"""The only door to coremltools: a copy of our own (:mod:`private`), imported late, kept quiet, one thread at a time.
 
 Off Apple, coremltools complains on stderr while it is imported (native libraries that exist only on macOS, versions of
 torch and scikit-learn that it has not tried), warns while it converts, and keeps the state of its program builder in
@@ -11,12 +11,13 @@ import contextlib
 import functools
 import gc
 import logging
-import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
+
+from workbench.formats.coreml import private
 
 _LOCK = threading.RLock()
 
@@ -50,16 +51,34 @@ def all_replaceable() -> Iterator[None]:
 
 @functools.lru_cache(maxsize=1)
 def coremltools() -> Any:
-    """The module ``coremltools``, imported at the first call without a word on stderr."""
+    """Our copy of the module ``coremltools``, imported at the first call without a word on stderr."""
     with _LOCK, _quiet():
-        return import_module("coremltools")
+        return private.executed()
+
+
+@functools.cache
+def public(name: str) -> Any:
+    """The user's own module ``coremltools.<name>``, with all that it imports."""
+    with _LOCK, _quiet():
+        return import_module(f"coremltools.{name}")
 
 
 @functools.lru_cache(maxsize=1)
 def model_pb2() -> Any:
-    """``coremltools.proto.Model_pb2``: the messages of a model file."""
-    coremltools()
-    return import_module("coremltools.proto.Model_pb2")
+    """``coremltools.proto.Model_pb2``: the messages of a model file; nothing else of coremltools is imported."""
+    return _message_module("Model_pb2")
+
+
+@functools.lru_cache(maxsize=1)
+def mil_pb2() -> Any:
+    """``coremltools.proto.MIL_pb2``: the messages of an ML program; nothing else of coremltools is imported."""
+    return _message_module("MIL_pb2")
+
+
+def _message_module(name: str) -> Any:
+    with _LOCK:
+        private.root()
+        return import_module(f"{private.NAME}.proto.{name}")
 
 
 def decode_error() -> type[Exception]:
@@ -68,40 +87,33 @@ def decode_error() -> type[Exception]:
     return found
 
 
-@functools.lru_cache(maxsize=1)
-def mil_pb2() -> Any:
-    """``coremltools.proto.MIL_pb2``: the messages of an ML program."""
-    coremltools()
-    return import_module("coremltools.proto.MIL_pb2")
-
-
-@functools.lru_cache(maxsize=1)
 def mil() -> Any:
     """``coremltools.converters.mil.mil``: ``Builder``, ``Function``, ``Program``, ``types``, ``Var``."""
-    coremltools()
-    return import_module("coremltools.converters.mil.mil")
+    return submodule("converters.mil.mil")
 
 
 @functools.cache
 def submodule(name: str) -> Any:
-    """The module ``coremltools.<name>``."""
+    """The module ``coremltools.<name>`` of our copy."""
     coremltools()
     with _LOCK, _quiet():
-        return import_module(f"coremltools.{name}")
+        return import_module(f"{private.NAME}.{name}")
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Contain coremltools' log records below ERROR, and Python warnings; call with the lock held."""
-    logger = logging.getLogger("coremltools")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("coremltools", private.NAME)]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @contextlib.contextmanager
@@ -143,10 +155,7 @@ def _uncollected() -> Iterator[None]:
 @contextlib.contextmanager
 def _clean_builder() -> Iterator[None]:
     """Start the builder's counters and stacks empty, and put back what was there (a session may be inside another)."""
-    coremltools()
-    builder: Any = sys.modules["coremltools.converters.mil.mil.builder"]
-    block: Any = sys.modules["coremltools.converters.mil.mil.block"]
-    scope: Any = sys.modules["coremltools.converters.mil.mil.scope"]
+    builder, block, scope = (submodule(f"converters.mil.mil.{name}") for name in ("builder", "block", "scope"))
     found = (
         dict(builder.Builder.name_count),
         list(block.BLOCK_STACK),
