@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import subprocess
 import sys
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from tests.compare.support import chain, converted, same_names, source
 from workbench.compare import Report, compare, summarize
 from workbench.errors import OptionError
-from workbench.plots import channels, difference, error_profile, heatmap, histograms, scatter
+from workbench.plots import channels, difference, error_profile, heatmap, histograms, scatter, worst
 
 
 def report(fault: int | None = 3, mode: str = "both") -> Report:
@@ -37,7 +39,7 @@ def pixels(figure: Figure) -> np.ndarray[Any, Any]:
 def test_the_profile_names_the_culprit(mode: str, theme: str) -> None:
     figure = error_profile(report(mode=mode), theme=theme)
     texts = [text.get_text() for text in figure.axes[0].texts]
-    assert texts == ([] if mode == "accumulated" else ["MatMul dense_3"])
+    assert texts == ([] if mode == "accumulated" else ["6 MatMul dense_3"])
     image = pixels(figure)
     assert image[..., 3].min() == 0  # transparent
     drawn = image[image[..., 3] > 200][:, :3].astype(int)
@@ -51,6 +53,39 @@ def test_the_profile_shows_the_measured_errors_in_order() -> None:
     line = next(line for line in figure.axes[0].lines if line.get_label() == "accumulated")
     expected = [max(row.accumulated.relative_l2, 1e-9) for row in found.rows if row.accumulated]
     assert list(line.get_ydata()) == expected
+
+
+def test_places_are_the_rows_of_the_report() -> None:
+    """A row that is not measured leaves a gap: what is read off the axis can be looked up."""
+    import dataclasses
+
+    found = report()
+    rows = [dataclasses.replace(row, status="unmatched") if row.index in (0, 4) else row for row in found.rows]
+    figure = error_profile(dataclasses.replace(found, rows=tuple(rows)))
+    line = next(line for line in figure.axes[0].lines if line.get_label() == "accumulated")
+    assert list(line.get_xdata()) == [row.index for row in rows if row.index not in (0, 4)]
+
+
+@pytest.mark.parametrize("places", [(5, 6, 7), (0, 1, 14), (13, 14, 15), (0, 8, 15)])
+def test_names_of_culprits_do_not_cover_one_another(places: tuple[int, ...]) -> None:
+    import dataclasses
+
+    found = report()
+    rows = list(found.rows)
+    for place in places:
+        rows[place] = dataclasses.replace(
+            rows[6], index=place, layers=(f"network/stage_{place}/block/convolution",), status="failing", blame="own"
+        )
+    rows[6] = rows[6] if 6 in places else found.rows[4]
+    found = dataclasses.replace(found, rows=tuple(dataclasses.replace(row, index=at) for at, row in enumerate(rows)))
+    figure = error_profile(found)
+    pixels(figure)
+    axis = figure.axes[0]
+    boxes = [Text.get_window_extent(text) for text in axis.texts]
+    assert len(boxes) == 3
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert not any(box.overlaps(axis.title.get_window_extent()) for box in boxes)
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
 
 
 def test_a_healthy_and_an_empty_report_can_be_drawn() -> None:
@@ -68,11 +103,11 @@ def test_names_are_no_formulas() -> None:
     strange = dataclasses.replace(found.reference, name="$\\frac{")
     pixels(error_profile(dataclasses.replace(found, reference=strange)))
     detail = summarize(np.arange(9.0), np.arange(9.0), title="$x_{")
-    for draw in (histograms, scatter, difference):
+    for draw in (histograms, scatter, difference, worst):
         pixels(draw(detail))
 
 
-@pytest.mark.parametrize("draw", [histograms, scatter, difference])
+@pytest.mark.parametrize("draw", [histograms, scatter, difference, worst])
 @pytest.mark.parametrize(
     ("x", "y"),
     [
@@ -104,6 +139,14 @@ def test_what_has_no_channels_or_no_elements_is_refused() -> None:
         channels(summarize(np.zeros(4), np.ones(4)))
     with pytest.raises(OptionError, match="without elements"):
         heatmap(summarize(np.zeros((0, 4)), np.ones((0, 4))))
+
+
+def test_the_worst_elements_are_named_by_index_also_where_they_are_no_numbers() -> None:
+    x, y = np.asarray([[1.0, 2.0, 3.0, 4.0]]), np.asarray([[1.0, np.nan, np.inf, 4.5]])
+    axis = worst(summarize(x, y)).axes[0]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["[0, 1]", "[0, 2]", "[0, 3]"]
+    assert [text.get_text() for text in axis.texts] == ["2 → nan", "3 → inf", "+0.5"]
+    assert [text.get_text() for text in worst(summarize(x, x)).axes[0].texts] == ["all elements are equal"]
 
 
 def test_unknown_themes_are_refused() -> None:

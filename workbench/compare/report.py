@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 import os
 from collections import Counter
@@ -25,12 +26,12 @@ from workbench.words import one_line
 
 if TYPE_CHECKING:
     import pandas
-    from matplotlib.figure import Figure
 
     from workbench.compare.detail import Detail
     from workbench.compare.given import Given
     from workbench.compare.recompute import Source
     from workbench.model import Model
+    from workbench.plots.namespace import Plots
 
 Array = np.ndarray[Any, Any]
 
@@ -136,23 +137,23 @@ class Report:
         """Number of rows with that status."""
         return sum(row.status == status for row in self.rows)
 
-    def tensors(self, row: Row | int, *, mode: str = "accumulated") -> tuple[Array, Array]:
+    def tensors(self, row: Row | int | str, *, mode: str = "accumulated") -> tuple[Array, Array]:
         """The two tensors of a row in the first sample, side by side in one shape; recomputed, since none was kept.
 
         Args:
-            row: the row or its index.
+            row: the row, its index, or the name of its layer.
             mode: ``"accumulated"`` or ``"isolated"``.
 
         Raises:
             WorkbenchError: the row has no counterpart that it can be compared with, or the report was loaded from a
                 file and has no models.
         """
-        chosen = self.rows[row] if isinstance(row, int) else row
+        chosen = self.row(row)
         if not chosen.target_tensor:
             raise WorkbenchError(f"{chosen.layer!r} has no tensor in the target: {chosen.reason}.")
-        return self._models("see their tensors").tensors(chosen.tensor, chosen.target_tensor, mode=mode)
+        return self.require_models("see their tensors").tensors(chosen.tensor, chosen.target_tensor, mode=mode)
 
-    def detail(self, row: Row | int, *, mode: str = "accumulated") -> Detail:
+    def detail(self, row: Row | int | str, *, mode: str = "accumulated") -> Detail:
         """A summary of a row's two tensors for display: histograms, density, difference, worst elements.
 
         Raises:
@@ -160,7 +161,7 @@ class Report:
         """
         from workbench.compare.detail import summarize
 
-        chosen = self.rows[row] if isinstance(row, int) else row
+        chosen = self.row(row)
         return summarize(*self.tensors(chosen, mode=mode), title=chosen.layer, mode=mode)
 
     def attach(self, reference: Model, target: Model, feeds: Given = None) -> Report:
@@ -177,7 +178,15 @@ class Report:
 
         return attached(self, reference, target, feeds)
 
-    def _models(self, purpose: str) -> Source:
+    def require_models(self, purpose: str) -> Source:
+        """The two models and what they were compared on.
+
+        Args:
+            purpose: what for, for the message.
+
+        Raises:
+            WorkbenchError: the report was loaded from a file and has none.
+        """
         if self.source is None:
             raise WorkbenchError(
                 f"this report was loaded from a file and has no models; report.attach(reference, target) gives it "
@@ -197,7 +206,7 @@ class Report:
             OptionError: there is no such layer, or it has no counterpart in the target.
             WorkbenchError: the report has no models, or no output has a counterpart.
         """
-        corrector = Corrector(self._models("correct layers"), self.rows)
+        corrector = Corrector(self.require_models("correct layers"), self.rows)
         rows = corrector.rows_of([layers] if isinstance(layers, str) else layers)
         return corrector.feed(rows) if fed else corrector.correct(rows)
 
@@ -209,7 +218,7 @@ class Report:
         Raises:
             WorkbenchError: the report has no models, or no output has a counterpart.
         """
-        return Corrector(self._models("correct layers"), self.rows).smallest(self.worst(len(self.rows)))
+        return Corrector(self.require_models("correct layers"), self.rows).smallest(self.worst(len(self.rows)))
 
     def keep_fp32(self) -> tuple[str, ...]:
         """The layers to keep in float32 so that the outputs of a float16 model are ok, as few as were found to do.
@@ -243,7 +252,9 @@ class Report:
         """
         from workbench.compare.repro import write_repro
 
-        return write_repro(self, self._models("write a part of them"), self.row(row), Path(os.path.expanduser(folder)))
+        return write_repro(
+            self, self.require_models("write a part of them"), self.row(row), Path(os.path.expanduser(folder))
+        )
 
     def row(self, which: Row | int | str) -> Row:
         """A row by its index, or by the name of its layer or tensor.
@@ -322,11 +333,13 @@ class Report:
         """
         return _write(path, storage.to_json(self))
 
-    def plot(self, theme: str = "light") -> Figure:
-        """The error of each tensor in topological order (:func:`workbench.plots.error_profile`)."""
-        from workbench.plots import error_profile
+    @functools.cached_property
+    def plot(self) -> Plots:
+        """The report's figures: ``report.plot()`` is the profile of its errors, ``report.plot.histograms(row)`` and
+        the like are those of a row, ``report.plot.graph()`` is both graphs (see :class:`workbench.plots.Plots`)."""
+        from workbench.plots.namespace import Plots
 
-        return error_profile(self, theme=theme)
+        return Plots(self)
 
     def summary(self) -> str:
         """``95 tensors: 90 ok, 3 failing, 2 unmatched``."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from workbench.plots.names import put_names
 from workbench.plots.theme import Theme, label, new_figure, theme_named
 from workbench.words import shorten
 
@@ -39,7 +40,7 @@ def error_profile(report: Report, *, theme: str = "light") -> Figure:
         axis,
         colours,
         title=f"{report.reference.name} → {report.target.name}: {report.summary()}",
-        x="tensors in topological order",
+        x="row of the report: tensors in topological order",
         y="relative L2 error",
     )
     if not rows:
@@ -47,7 +48,7 @@ def error_profile(report: Report, *, theme: str = "light") -> Figure:
         return figure
     axis.set_yscale("log")
     axis.set_ylim(FLOOR * 0.6, CEILING * 2)
-    axis.set_xlim(-0.8, len(rows) - 0.2)
+    axis.set_xlim(rows[0].index - 0.8, rows[-1].index + 0.8)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(False, axis="x")
     _bars(axis, rows, colours)
@@ -70,14 +71,18 @@ def error_of(metrics: Metrics | None) -> float:
     return CEILING if metrics.pattern else min(max(error, FLOOR), CEILING)
 
 
+def _places(rows: Sequence[Row]) -> list[int]:
+    return [row.index for row in rows]
+
+
 def _bars(axis: Axes, rows: Sequence[Row], colours: Theme) -> None:
     for own, colour, name in (
         (False, colours.reference, "isolated"),
         (True, colours.own, "isolated, beyond tolerance"),
     ):
         places = [
-            (place, error_of(row.isolated))
-            for place, row in enumerate(rows)
+            (row.index, error_of(row.isolated))
+            for row in rows
             if row.isolated is not None and (row.blame == "own") is own
         ]
         if places:
@@ -91,7 +96,7 @@ def _line(axis: Axes, rows: Sequence[Row], colours: Theme) -> None:
         return
     many = len(rows) > 150
     axis.plot(
-        range(len(rows)),
+        _places(rows),
         errors,
         color=colours.target,
         linewidth=1.3,
@@ -102,7 +107,7 @@ def _line(axis: Axes, rows: Sequence[Row], colours: Theme) -> None:
 
 
 def _bounds(axis: Axes, rows: Sequence[Row], colours: Theme) -> None:
-    places = range(len(rows))
+    places = _places(rows)
     bounds = {
         name: [math.nan if row.allowance is None else max(getattr(row.allowance, name), FLOOR) for row in rows]
         for name in ("accumulated", "isolated")
@@ -138,13 +143,13 @@ def _noise(axis: Axes, rows: Sequence[Row], colours: Theme) -> None:
         for row in rows
     ]
     if not all(map(math.isnan, floors)):
-        axis.plot(range(len(rows)), floors, ls=":", lw=1.4, color=colours.inherited, label="explained by float16")
+        axis.plot(_places(rows), floors, ls=":", lw=1.4, color=colours.inherited, label="explained by float16")
 
 
 def _crosses(axis: Axes, rows: Sequence[Row], colours: Theme) -> None:
     places = [
-        place
-        for place, row in enumerate(rows)
+        row.index
+        for row in rows
         if row.status == "failing"
         and (row.accumulated is None or row.accumulated.pattern)
         and (row.isolated is None or row.isolated.pattern)
@@ -156,21 +161,15 @@ def _crosses(axis: Axes, rows: Sequence[Row], colours: Theme) -> None:
 
 
 def _names(axis: Axes, rows: Sequence[Row], ranking: Sequence[Row], colours: Theme) -> None:
-    place_of = {row.index: place for place, row in enumerate(rows)}
-    culprits = [row for row in ranking if row.blame == "own" and row.index in place_of][:NAMED]
-    if culprits:  # names of the highest bars stand above the axes: the title makes room
-        axis.set_title(axis.get_title(), color=colours.text, fontsize=10, pad=26)
-    for row in culprits:
-        place = place_of[row.index]
-        height = error_of(row.isolated) if row.isolated is not None else CEILING
-        right = place > len(rows) / 2
-        axis.annotate(
-            shorten(f"{row.operator} {row.layer}", 28).replace("$", r"\$"),
-            (place, height),
-            xytext=(-6 if right else 6, 8),
-            textcoords="offset points",
-            ha="right" if right else "left",
-            color=colours.own,
-            fontsize=9,
-            annotation_clip=False,
-        )
+    drawn = {row.index for row in rows}
+    culprits = [row for row in ranking if row.blame == "own" and row.index in drawn][:NAMED]
+    if culprits:
+        names = [
+            (row.index, CEILING if row.isolated is None else error_of(row.isolated), _name(row)) for row in culprits
+        ]
+        lines = put_names(axis, names, colours.own)
+        axis.set_title(axis.get_title(), color=colours.text, fontsize=10, pad=8 + 13 * lines)
+
+
+def _name(row: Row) -> str:
+    return shorten(f"{row.index} {row.operator} {row.layer}", 34)

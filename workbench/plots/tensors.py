@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.compare.detail import coarser
 from workbench.errors import OptionError
-from workbench.plots.theme import label, legend, new_figure, theme_named
+from workbench.plots.theme import colour_map, label, legend, new_figure, theme_named
 from workbench.words import shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from workbench.compare.detail import Detail
+
+SPOTS = 64
+"""So many in each direction of the scatter: a single one can be seen."""
 
 
 def histograms(detail: Detail, *, theme: str = "light") -> Figure:
@@ -40,14 +44,16 @@ def scatter(detail: Detail, *, theme: str = "light") -> Figure:
     colours = theme_named(theme)
     figure, (axis,) = new_figure(colours, 4.4, 3.8)
     low, high = float(detail.density_edges[0]), float(detail.density_edges[-1])
-    counts = np.where(detail.density > 0, detail.density.astype(np.float64), np.nan)  # empty cells stay clear
+    cells = coarser(detail.density, SPOTS, np.add)
+    counts = np.where(cells > 0, cells.astype(np.float64), np.nan)  # empty cells stay clear
+    edges = np.linspace(low, high, len(cells) + 1)
     axis.plot([low, high], [low, high], color=colours.text, linewidth=0.8, linestyle="--", label="equal")
     mesh = axis.pcolormesh(
-        detail.density_edges,
-        detail.density_edges,
+        edges,
+        edges,
         counts,
-        cmap=colours.density,
-        norm=LogNorm(1, max(int(detail.density.max(initial=0)), 2)),
+        cmap=colour_map(colours),
+        norm=LogNorm(1, max(int(cells.max(initial=0)), 2)),
         rasterized=True,
     )
     axis.set_xlim(low, high)
@@ -121,15 +127,47 @@ def heatmap(detail: Detail, *, theme: str = "light") -> Figure:
         raise OptionError("tensors without elements have no difference to draw.")
     colours = theme_named(theme)
     figure, (axis,) = new_figure(colours, 4.8, 3.6)
-    image = axis.imshow(plane.cells, cmap=colours.density, aspect="auto", interpolation="nearest")
+    image = axis.imshow(plane.cells, cmap=colour_map(colours), aspect="auto", interpolation="nearest")
     axis.set_xticks([])
     axis.set_yticks([])
     bar = figure.colorbar(image, ax=axis, shrink=0.85)
+    bar.set_label("|target - reference|", color=colours.text, fontsize=9)
     bar.ax.tick_params(which="both", colors=colours.text, labelsize=8)
     bar.ax.yaxis.get_offset_text().set_color(colours.text)
     bar.ax.spines["outline"].set_visible(False)
     x, y = f"axis {plane.axes[-1]}", f"axis {plane.axes[0]}" if len(plane.axes) > 1 else ""
     label(axis, colours, title=_title(detail, "where they differ"), x=x, y=y)
+    return figure
+
+
+def worst(detail: Detail, *, theme: str = "light") -> Figure:
+    """The elements that differ most, each with its index: from the reference's value to the target's.
+
+    NaN and infinities, which have no place on the axis, are written.
+    """
+    colours = theme_named(theme)
+    found = detail.worst
+    figure, (axis,) = new_figure(colours, 5.6, max(1.3 + 0.27 * len(found), 2.0))
+    label(axis, colours, title=_title(detail, "elements that differ most"), x="value")
+    if not found:
+        axis.text(0.5, 0.5, "all elements are equal", ha="center", transform=axis.transAxes, color=colours.text)
+        axis.set_yticks([])
+        return figure
+    places = range(len(found))
+    axis.hlines(
+        places, [item.reference for item in found], [item.target for item in found], color=colours.text, lw=1, alpha=0.6
+    )
+    for name, colour in (("reference", colours.reference), ("target", colours.target)):
+        axis.plot([getattr(item, name) for item in found], places, "o", color=colour, markersize=5, label=name)
+    axis.set_yticks(list(places), [str(list(item.index)) for item in found])
+    axis.set_ylim(len(found) - 0.4, -0.6)
+    axis.grid(False, axis="y")
+    across = axis.get_yaxis_transform()
+    for place, item in zip(places, found, strict=True):
+        finite = np.isfinite(item.difference)
+        words = f"{item.difference:+.3g}" if finite else f"{item.reference:.3g} → {item.target:.3g}"
+        axis.text(1.02, place, words, transform=across, va="center", color=colours.text, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=colours.text, fontsize=9)
     return figure
 
 

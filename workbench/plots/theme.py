@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from workbench.errors import OptionError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 
@@ -28,11 +30,22 @@ class Theme:
     """Name of matplotlib's colour map for counts."""
     page: str
     """The pages that it is for."""
+    background: str
+    """The colour of such a page, roughly: for what has to cover something."""
+    faint: str
+    """For lines that are not looked at."""
 
+
+_CLEAR = 0.18
+"""Of the colours for counts so many are left out."""
 
 _THEMES = {
-    "light": Theme("#222222", "#d8d8d8", "#1f6fb4", "#d9730d", "#c01f2e", "#b8860b", "viridis_r", "light"),
-    "dark": Theme("#e4e4e4", "#4a4a4a", "#6cb2f0", "#f5a45c", "#ff6b74", "#e8c35a", "viridis", "dark"),
+    "light": Theme(
+        "#222222", "#d8d8d8", "#1f6fb4", "#d9730d", "#c01f2e", "#b8860b", "viridis_r", "light", "#ffffff", "#9a9a9a"
+    ),
+    "dark": Theme(
+        "#e4e4e4", "#4a4a4a", "#6cb2f0", "#f5a45c", "#ff6b74", "#e8c35a", "viridis", "dark", "#161616", "#8a8a8a"
+    ),
 }
 
 
@@ -47,12 +60,17 @@ def theme_named(name: str) -> Theme:
     return _THEMES[name]
 
 
-def new_figure(theme: Theme, width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A transparent figure, in inches, that knows nothing of pyplot; its axes side by side."""
+def new_figure(theme: Theme, width: float, height: float, columns: Sequence[float] = (1,)) -> tuple[Figure, list[Axes]]:
+    """A transparent figure, in inches, that knows nothing of pyplot.
+
+    Args:
+        columns: how wide its axes are, side by side, in any unit.
+    """
     figure = _figure_class()(figsize=(width, height), layout="constrained")
     figure.page = theme.page
     figure.patch.set_alpha(0)
-    axes = [figure.add_subplot(1, columns, column + 1) for column in range(columns)]
+    grid = figure.add_gridspec(1, len(columns), width_ratios=columns)
+    axes = [figure.add_subplot(place) for place in grid]
     for axis in axes:
         axis.patch.set_alpha(0)
         axis.tick_params(colors=theme.text, labelsize=9)
@@ -81,6 +99,21 @@ def _figure_class() -> Any:
             return buffer.getvalue(), {"needs_background": self.page}
 
     return Figure
+
+
+def colour_map(theme: Theme) -> Colormap:
+    """The colours for counts and sizes, without those that are next to the page's."""
+    import matplotlib
+    from matplotlib.colors import ListedColormap
+
+    every = matplotlib.colormaps[theme.density]
+    return ListedColormap([every(_CLEAR + (1 - _CLEAR) * step / 255) for step in range(256)])
+
+
+def blend(colour: str, background: str, share: float) -> str:
+    """A colour that covers what is under it, as if ``share`` of ``colour`` lay over the background."""
+    pairs = zip(*(bytes.fromhex(text[1:]) for text in (colour, background)), strict=True)
+    return "#" + bytes(round(share * over + (1 - share) * under) for over, under in pairs).hex()
 
 
 def label(axis: Axes, theme: Theme, *, title: str = "", x: str = "", y: str = "") -> None:
