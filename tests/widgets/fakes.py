@@ -85,6 +85,7 @@ class FakeReport:
     executors = ("onnxruntime", "Core ML translated")
     feeds = "random, seed 0"
     approximations = ()
+    source = None
 
     def __init__(self, model: FakeModel, failing: tuple[int, ...] = ()) -> None:
         self.rows = tuple(self._row(i, layer, i in failing) for i, layer in enumerate(model.layers))
@@ -110,6 +111,9 @@ class FakeReport:
             accumulated=error,
             isolated=error if index % 2 else None,
             allowance=SimpleNamespace(accumulated=1e-4, isolated=2e-5),
+            noise=None,
+            blame="",
+            signature=None,
         )
 
     @property

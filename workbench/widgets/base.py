@@ -129,6 +129,25 @@ def row(*children: ipywidgets.Widget, name: str = "") -> ipywidgets.HBox:
     return box
 
 
+def text_field(label: str, hint: str = "") -> ipywidgets.Text:
+    """A line to type in, as wide as there is room."""
+    return ipywidgets.Text(
+        description=label,
+        placeholder=hint,
+        continuous_update=False,
+        style={"description_width": "initial"},
+        layout={"flex": "1 1 320px", "width": "auto"},
+    )
+
+
+def disclosure(title: str, panel: ipywidgets.Widget, tooltip: str = "") -> ipywidgets.ToggleButton:
+    """A button that shows and hides a part; it begins hidden."""
+    button = ipywidgets.ToggleButton(description=title, tooltip=tooltip, value=False, layout={"width": "auto"})
+    button.observe(lambda change: show(panel, change["new"]), names="value")
+    show(panel, False)
+    return button
+
+
 def show(widget: ipywidgets.DOMWidget, visible: bool) -> None:
     """Show or take away a widget, out of the reach of the keyboard too."""
     widget.layout.display = None if visible else "none"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
@@ -21,6 +21,9 @@ from workbench.widgets.import_step import Import
 from workbench.widgets.inspect_step import Inspect
 from workbench.widgets.step_bar import StepBar
 from workbench.widgets.text import escape
+
+if TYPE_CHECKING:
+    from workbench.compare import Counterfactual
 
 TITLES = {"import": "Import", "inspect": "Inspect", "convert": "Convert", "compare": "Compare", "export": "Export"}
 
@@ -106,6 +109,25 @@ class Workbench(Panel):
         """Compare layer by layer, with the arguments of :func:`workbench.compare`."""
         return self._do(lambda: self.session.compare(**arguments), "compare")
 
+    def counterfactual(self, layers: Sequence[str | int], *, fed: bool = False) -> Counterfactual:
+        """The outputs if these layers were right; returns them."""
+        self.go("compare")
+        return self.session.counterfactual(layers, fed=fed)
+
+    def smallest_correction(self) -> Counterfactual:
+        """The fewest layers whose correction makes all outputs ok; returns them."""
+        self.go("compare")
+        return self.session.smallest_correction()
+
+    def repro(self, layer: str | int, folder: str | Path) -> Path:
+        """Write a folder that shows one layer's difference; returns where it is."""
+        self.go("compare")
+        return self.session.repro(layer, folder)
+
+    def record(self, path: str | Path, side: str = "converted", **arguments: Any) -> Path:
+        """Keep the tensors of one side in a file that can stand for it; returns where it is."""
+        return self.session.record(path, side, **arguments)
+
     def select(self, layer: str | int | None) -> Workbench:
         """Choose a layer: its tensors in Compare once there is a report, else its description in Inspect."""
         name = "compare" if self.session.report is not None else "inspect"
@@ -175,13 +197,16 @@ class Workbench(Panel):
     def _draw_next(self) -> None:
         following = self._following()
         self.next_button.description = f"Next: {TITLES[following]}"
-        self.next_button.disabled = not self.session.state.allows(following)
+        state = self.session.state
+        waits = following == "compare" and state.converted is None
+        self.next_button.disabled = waits or not state.allows(following)
         show(self.next_button, following != self.bar.current)
 
     def _standing(self, name: str) -> str:
         """Whether a step is ``locked``, ``open``, ``done`` or ``failed``."""
         state = self.session.state
         steps = {"open": "import", "plan": "convert", "export_report": "export", "save": "export"}
+        steps |= dict.fromkeys(("counterfactual", "smallest_correction", "repro", "record"), "compare")
         failure = state.failure
         if failure is not None and not failure.cancelled and steps.get(failure.step, failure.step) == name:
             return "failed"
