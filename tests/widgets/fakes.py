@@ -50,7 +50,7 @@ class FakeModel:
             for i in range(self.count)
         )  # fmt: skip
 
-    def plan(self, target: str, *, progress: Progress = silent, **options: Any) -> Plan:
+    def plan(self, target: str, /, *, progress: Progress = silent, **options: Any) -> Plan:
         if "nonsense" in options:
             raise OptionError("unknown option 'nonsense'; this target takes shapes, precision.")
         rows = tuple(
@@ -61,7 +61,7 @@ class FakeModel:
         )
         return Plan(self.format, target, self.name, options, rows)
 
-    def convert(self, target: str, *, progress: Progress = silent, **options: Any) -> FakeModel:
+    def convert(self, target: str, /, *, progress: Progress = silent, **options: Any) -> FakeModel:
         plan = self.plan(target, **options)
         if not plan.ok:
             raise ConversionError(plan.refusals, subject=f"{self.format} model {self.name!r}")

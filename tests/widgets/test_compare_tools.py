@@ -114,7 +114,7 @@ def test_a_repro_of_the_chosen_layer_is_written_and_its_place_shown(faulty: Path
     assert f"report.repro('conv2', {str(tmp_path / 'shown')!r})" in shown.session.code()
     step.whatif.repro.click()
     settled(lambda: shown.session.state.failure is not None)
-    assert "exists" in texts(shown.message)
+    assert "exists" in texts(shown.status.message)
 
 
 def test_outputs_that_are_ok_need_no_correction() -> None:

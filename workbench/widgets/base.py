@@ -106,7 +106,11 @@ class Panel:
         return f"{type(self).__name__}({about})"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        bundle = self.widget._repr_mimebundle_(**kwargs)
+        return self.bundle(self.widget, **kwargs)
+
+    def bundle(self, widget: ipywidgets.DOMWidget, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A widget as what is displayed, with the panel's text and static rendering beside it."""
+        bundle = widget._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         return {**data, "text/plain": repr(self), "text/html": self.static_html()}, metadata
 
@@ -142,9 +146,14 @@ def text_field(label: str, hint: str = "") -> ipywidgets.Text:
 
 def disclosure(title: str, panel: ipywidgets.Widget, tooltip: str = "") -> ipywidgets.ToggleButton:
     """A button that shows and hides a part; it begins hidden."""
-    button = ipywidgets.ToggleButton(description=title, tooltip=tooltip, value=False, layout={"width": "auto"})
-    button.observe(lambda change: show(panel, change["new"]), names="value")
-    show(panel, False)
+    button = ipywidgets.ToggleButton(tooltip=tooltip, value=False, layout={"width": "auto"})
+
+    def turn() -> None:
+        button.description = f"{'▾' if button.value else '▸'} {title}"
+        show(panel, button.value)
+
+    button.observe(lambda change: turn(), names="value")
+    turn()
     return button
 
 

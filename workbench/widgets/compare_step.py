@@ -9,7 +9,7 @@ import ipywidgets
 
 from workbench.errors import OptionError, WorkbenchError
 from workbench.session import Failure, Session
-from workbench.widgets.base import Panel, disclosure, row, show, stack
+from workbench.widgets.base import disclosure, row, show, stack
 from workbench.widgets.content import Content, alert, badges, facts, failure_alert, text
 from workbench.widgets.error_profile import ErrorProfile
 from workbench.widgets.figures import about, errors_of, explained, signature_of, tensors_of
@@ -17,6 +17,7 @@ from workbench.widgets.graph_pair import GraphPair
 from workbench.widgets.inspect_step import index_of
 from workbench.widgets.layer_table import Column, LayerTable
 from workbench.widgets.recordings import Recordings
+from workbench.widgets.step import Step
 from workbench.widgets.tensor_view import TensorView
 from workbench.widgets.whatif import WhatIf
 
@@ -37,7 +38,7 @@ NOISE = Column("over fp16, dB", kind="number", width="1fr")
 METRIC = "relative L2 error"
 
 
-class Compare(Panel):
+class Compare(Step):
     """Runs the comparison; the profile, the table, the graphs and the tensors follow one :attr:`selected` layer."""
 
     def __init__(self, session: Session | None = None) -> None:

@@ -13,12 +13,13 @@ from workbench.errors import OptionError
 from workbench.session import STEPS, Failure, Session
 from workbench.widgets.base import Panel, row, show, stack
 from workbench.widgets.compare_step import Compare
-from workbench.widgets.content import Content, code, failure_alert, progress
+from workbench.widgets.content import Content, code, failure_alert
 from workbench.widgets.convert_step import Convert
 from workbench.widgets.export_step import Export
 from workbench.widgets.history import History
 from workbench.widgets.import_step import Import
 from workbench.widgets.inspect_step import Inspect
+from workbench.widgets.step import Status, Step
 from workbench.widgets.step_bar import StepBar
 from workbench.widgets.text import escape
 
@@ -53,16 +54,14 @@ class Workbench(Panel):
             self.session.start("open", source=source).wait()
         shared = self.session
         self.bar = StepBar()
-        self.steps: dict[str, Import | Inspect | Convert | Compare | Export] = {
+        self.steps: dict[str, Step] = {
             "import": Import(shared),
             "inspect": Inspect(shared),
             "convert": Convert(shared),
             "compare": Compare(shared),
             "export": Export(shared),
         }
-        self.message = Content()
-        self.progress = Content()
-        self.cancel_button = ipywidgets.Button(description="Cancel")
+        self.status = Status(shared)
         self.next_button = ipywidgets.Button(description="Next")
         self.code_button = ipywidgets.ToggleButton(
             description="Show as code",
@@ -71,11 +70,9 @@ class Workbench(Panel):
         )
         self.code_view = Content()
         self.tried = History(shared)
-        self._progress_row = row(self.progress, self.cancel_button, name="wb-progress")
         self.widget = stack(
             self.bar,
-            self.message,
-            self._progress_row,
+            self.status.widget,
             *(self.steps[name].widget for name in STEPS),
             row(self.next_button, self.code_button),
             self.code_view,
@@ -83,7 +80,6 @@ class Workbench(Panel):
             name="wb-workbench",
         )
         self._models: tuple[object, object] = (None, None)
-        self.cancel_button.on_click(lambda _: self.session.cancel())
         self.next_button.on_click(lambda _: self.go(self._following()))
         self.code_button.observe(lambda change: self.refresh(), names="value")
         self.bar.observe(lambda change: self._turn_to(change["new"]), names="current")
@@ -170,17 +166,12 @@ class Workbench(Panel):
         try:
             self._draw()
         except Exception as error:  # a defect of a view must be seen in the view
-            self.message.put(failure_alert(Failure("display", error)))
+            self.status.message.put(failure_alert(Failure("display", error)))
             raise
 
     def _draw(self) -> None:
-        state, task = self.session.state, self.session.task
-        failure = state.failure
+        state = self.session.state
         self.bar.steps = [[name, TITLES[name], self._standing(name)] for name in STEPS]
-        self.message.put(None if failure is None else failure_alert(failure))
-        self.progress.put(None if task is None else progress(task))
-        self.cancel_button.disabled = task is not None and not task.cancellable
-        show(self._progress_row, task is not None)
         self.code_view.put(code(self.session.code()) if self.code_button.value else None)
         show(self.tried.widget, self.code_button.value)
         models = (state.model, state.converted)
@@ -224,7 +215,7 @@ class Workbench(Panel):
     def static_html(self) -> str:
         state = self.session.state
         done = [name for name in STEPS if state.allows(name)] if state.model is not None else ["import"]
-        failure = "" if state.failure is None else self.message.static_html()
+        failure = "" if state.failure is None else self.status.static_html()
         parts = "".join(
             f"<h3>{escape(TITLES[name])}</h3>{self.steps[name].static_html()}" for name in done if name != "import"
         )
