@@ -50,7 +50,7 @@ class FakeModel:
             for i in range(self.count)
         )  # fmt: skip
 
-    def plan(self, target: str, *, progress: Progress = silent, **options: Any) -> Plan:
+    def plan(self, target: str, /, *, progress: Progress = silent, **options: Any) -> Plan:
         if "nonsense" in options:
             raise OptionError("unknown option 'nonsense'; this target takes shapes, precision.")
         rows = tuple(
@@ -61,7 +61,7 @@ class FakeModel:
         )
         return Plan(self.format, target, self.name, options, rows)
 
-    def convert(self, target: str, *, progress: Progress = silent, **options: Any) -> FakeModel:
+    def convert(self, target: str, /, *, progress: Progress = silent, **options: Any) -> FakeModel:
         plan = self.plan(target, **options)
         if not plan.ok:
             raise ConversionError(plan.refusals, subject=f"{self.format} model {self.name!r}")
@@ -85,6 +85,7 @@ class FakeReport:
     executors = ("onnxruntime", "Core ML translated")
     feeds = "random, seed 0"
     approximations = ()
+    source = None
 
     def __init__(self, model: FakeModel, failing: tuple[int, ...] = ()) -> None:
         self.rows = tuple(self._row(i, layer, i in failing) for i, layer in enumerate(model.layers))
@@ -110,6 +111,9 @@ class FakeReport:
             accumulated=error,
             isolated=error if index % 2 else None,
             allowance=SimpleNamespace(accumulated=1e-4, isolated=2e-5),
+            noise=None,
+            blame="",
+            signature=None,
         )
 
     @property

@@ -76,7 +76,7 @@ def test_a_saved_session_is_opened_like_a_model(saved: Path) -> None:
 def test_a_session_that_cannot_be_opened_says_why_in_place(saved: Path) -> None:
     saved.write_bytes(b"torn")
     shown = Workbench(str(saved))
-    assert "no session that the workbench has saved" in texts(shown.message)
+    assert "no session that the workbench has saved" in texts(shown.status.message)
     assert shown.session.model is None
 
 

@@ -25,6 +25,10 @@ class Options:
     """Conversion options that every target takes; a format derives its own class and checks its values in
     ``__post_init__`` (raising :class:`OptionError`).
 
+    The metadata of a field tells user interfaces more of what it takes: ``choices`` are the texts that it may be (or a
+    function that returns them); ``keys`` of a mapping, and ``values``, are names of the source's ``inputs``,
+    ``outputs``, ``interface`` (both) or ``layers``. What the docstring says of a field is its help.
+
     Attributes:
         shapes: input name → sizes, for inputs with dynamic dimensions. Core ML takes a range in the place of a size,
             ``(Range(1, 8), 3, 224, 224)``, and a list of whole shapes, the default first.
@@ -33,7 +37,7 @@ class Options:
     """
 
     shapes: Mapping[str, ShapeOption] | None = None
-    constants: Mapping[str, Any] | None = None
+    constants: Mapping[str, Any] | None = field(default=None, metadata={"keys": "inputs"})
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,15 @@ def code_of(state: State) -> str:
         lines += ["", f"plan = model.plan({_call(state.plan.target_format, **state.options)})", "print(plan)"]
     if state.converted is not None:
         lines += ["", f"converted = model.convert({_call(state.converted_to, **state.converted_with)})"]
+    if state.recorded is not None:
+        lines += ["", *_record(str(state.recorded), state.recorded_with)]
     if state.report is not None:
         lines += ["", *_compare(state.compared_with), "print(report)"]
+    if state.counterfactual is not None:
+        asked = f"counterfactual({_call(**state.asked)})" if state.asked else "smallest_correction()"
+        lines += [f"print(report.{asked})"]
+    if state.repro is not None:
+        lines += [f"report.repro({_call(state.repro_of, str(state.repro))})"]
     if state.exported is not None:
         options = {"overwrite": True} if state.overwritten else {}
         lines += ["", f"converted.save({_call(str(state.exported), **options)})"]
@@ -50,11 +57,28 @@ def _load(origin: Origin) -> list[str]:
 
 
 def _compare(arguments: Mapping[str, Any]) -> list[str]:
-    shown = {name: value for name, value in arguments.items() if name != "feeds"}
-    call = ", ".join(["model", "converted", *(f"{name}={_literal(value)}" for name, value in shown.items())])
-    if arguments.get("feeds") is None:
-        return [f"report = wb.compare({call})"]
-    return ["# feeds is the {input name: array} that was handed over.", f"report = wb.compare({call}, feeds=feeds)"]
+    usual = {"reference": "model", "target": "converted"}
+    sides = [_literal(arguments[side]) if arguments.get(side) is not None else usual[side] for side in usual]
+    return _fed("report = wb.compare", sides, {name: value for name, value in arguments.items() if name not in usual})
+
+
+def _record(path: str, arguments: Mapping[str, Any]) -> list[str]:
+    side = {"source": "model", "converted": "converted"}[arguments["side"]]
+    return _fed("wb.record", [side, repr(path)], {name: v for name, v in arguments.items() if name != "side" and v})
+
+
+def _fed(function: str, positional: list[str], named: Mapping[str, Any]) -> list[str]:
+    """A call that may be given feeds; arrays cannot be written down, so it expects those under the name ``feeds``."""
+    call = [*positional, *(f"{name}={_literal(value)}" for name, value in named.items() if name != "feeds")]
+    feeds = named.get("feeds")
+    if feeds is None:
+        return [f"{function}({', '.join(call)})"]
+    if isinstance(feeds, str | Path):
+        return [f"{function}({', '.join([*call, f'feeds={_literal(feeds)}'])})"]
+    return [
+        "# feeds is the {input name: array} that was handed over.",
+        f"{function}({', '.join([*call, 'feeds=feeds'])})",
+    ]
 
 
 def _call(*positional: object, **named: object) -> str:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import Cancelled, ModelError, WorkbenchError
-from workbench.session import keeping
+from workbench.session import findings, keeping
 from workbench.session.code import code_of
 from workbench.session.state import Attempt, Failure, Origin, State
 from workbench.session.task import Task
 
 if TYPE_CHECKING:
-    from workbench.compare import Report
+    from workbench.compare import Counterfactual, Report
     from workbench.model import Model
     from workbench.plan import Plan
 
@@ -159,8 +159,39 @@ class Session:
         return self._now("convert", to=target, **options)  # type: ignore[no-any-return]
 
     def compare(self, **arguments: Any) -> Report:
-        """Compare the converted model with its source; the arguments are those of :func:`workbench.compare`."""
+        """Compare the converted model with its source; the arguments are those of :func:`workbench.compare`.
+
+        ``reference`` and ``target`` are paths here: of a recording, or of another model, that takes the place of the
+        source or of the converted model.
+        """
         return self._now("compare", **arguments)  # type: ignore[no-any-return]
+
+    def counterfactual(self, layers: Sequence[str | int], *, fed: bool = False) -> Counterfactual:
+        """What the outputs were if these layers were right (:meth:`workbench.compare.Report.counterfactual`)."""
+        return self._now("counterfactual", layers=list(layers), fed=fed)  # type: ignore[no-any-return]
+
+    def smallest_correction(self) -> Counterfactual:
+        """The fewest layers whose correction makes all outputs ok."""
+        return self._now("smallest_correction")  # type: ignore[no-any-return]
+
+    def repro(self, layer: str | int, folder: str | Path) -> Path:
+        """Write a folder that shows the difference of one row of the report; returns where it is.
+
+        Args:
+            layer: the name of its layer or tensor, or its index.
+            folder: where to; nothing may be there.
+        """
+        return self._now("repro", layer=layer, folder=folder)  # type: ignore[no-any-return]
+
+    def record(self, path: str | Path, side: str = "converted", **arguments: Any) -> Path:
+        """Keep the tensors of one of the two models in a file that can stand for it; returns where it is.
+
+        Args:
+            path: where to.
+            side: ``"source"`` or ``"converted"``.
+            arguments: those of :func:`workbench.record`.
+        """
+        return self._now("record", path=path, side=side, **arguments)  # type: ignore[no-any-return]
 
     def export(self, path: str | Path, overwrite: bool = False) -> Path:
         """Write the converted model; returns where it is.
@@ -254,6 +285,10 @@ class Session:
             "plan": (self._plan, True),
             "convert": (self._convert, True),
             "compare": (self._compare_models, True),
+            "counterfactual": (self._with_state(findings.counterfactual), True),
+            "smallest_correction": (self._with_state(findings.smallest_correction), True),
+            "repro": (self._with_state(findings.repro), False),
+            "record": (self._with_state(findings.record), True),
             "export": (self._export, False),
             "export_report": (self._export_report, False),
             "save": (self._save, False),
@@ -317,6 +352,10 @@ class Session:
 
     # What the steps do
 
+    def _with_state(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """The step on the state of the moment when its turn has come."""
+        return lambda task, **arguments: step(self._state, task, **arguments)
+
     def _open(
         self, task: Task, source: object, name: str | None = None, uploaded: bool = False, **options: Any
     ) -> tuple[Any, dict[str, Any], str]:
@@ -355,22 +394,16 @@ class Session:
             before._state = replace(before._state, **more)
         return opened, {**changes, "earlier": kept.history}, f"{path.name}: {', '.join(('open', *kept.steps))}"
 
-    def _need(self, field: str, step: str, way_out: str) -> Any:
-        value = getattr(self._state, field)
-        if value is None:
-            raise WorkbenchError(f"{step}: there is no {field} yet; {way_out} first.")
-        return value
-
     def _plan(self, task: Task, to: str, **options: Any) -> Any:
-        model = self._need("model", "plan", "open a model")
+        model = self._state.need("model", "plan", "open a model")
         task.progress("planning", 0.0)
         plan = model.plan(to, progress=task.progress, **options)
         return plan, {"plan": plan, "target": to, "options": options}, plan.summary()
 
     def _convert(self, task: Task, to: str | None = None, **options: Any) -> Any:
-        model = self._need("model", "convert", "open a model")
+        model = self._state.need("model", "convert", "open a model")
         if to is None:
-            to = self._need("target", "convert", "plan for a target")
+            to = self._state.need("target", "convert", "plan for a target")
             options = {**self._state.options, **options}
         converted = model.convert(to, progress=task.progress, **options)
         changes = {
@@ -380,9 +413,9 @@ class Session:
             "converted_to": to,
             "converted_with": options,
             "given": {"to": to, **options},
-            "report": None,
             "exported": None,
-            "report_file": None,
+            **findings.NONE,
+            "recorded": None,
         }
         plan = self._state.plan
         if plan is not None and (plan.target_format != to or dict(self._state.options) != options):
@@ -390,20 +423,19 @@ class Session:
         return converted, changes, f"{len(converted.layers)} layers"
 
     def _compare_models(self, task: Task, **arguments: Any) -> Any:
-        reference = self._need("model", "compare", "open a model")
-        converted = self._need("converted", "compare", "convert the model")
-        report = self._compare(reference, converted, progress=task.progress, **arguments)
-        changes = {"report": report, "compared_with": arguments, "report_file": None}
+        sides, options = findings.sides_of(self._state, arguments)
+        report = self._compare(*sides, progress=task.progress, **options)
+        changes = {**findings.NONE, "report": report, "compared_with": arguments}
         return report, changes, "within tolerance" if report.ok else "beyond tolerance"
 
     def _export(self, task: Task, path: str | Path, overwrite: bool = False) -> Any:
-        converted = self._need("converted", "export", "convert the model")
+        converted = self._state.need("converted", "export", "convert the model")
         task.progress("writing", 0.0)
         written = Path(converted.save(Path(os.path.expanduser(path)), overwrite=overwrite))
         return written, {"exported": written, "overwritten": overwrite}, str(written)
 
     def _export_report(self, task: Task, path: str | Path) -> Any:
-        report = self._need("report", "export_report", "compare the models")
+        report = self._state.need("report", "export_report", "compare the models")
         task.progress("writing", 0.0)
         written = Path(os.path.expanduser(path))
         report.to_html(written)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import Cancelled, ConversionError, WorkbenchError
 
 if TYPE_CHECKING:
-    from workbench.compare import Report
+    from workbench.compare import Counterfactual, Report
     from workbench.model import Model
     from workbench.plan import Plan
 
@@ -114,6 +114,13 @@ class State:
     converted_with: Mapping[str, Any] = field(default_factory=dict)
     report: Report | None = None
     compared_with: Mapping[str, Any] = field(default_factory=dict)
+    counterfactual: Counterfactual | None = None
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """What :attr:`counterfactual` answers: the arguments of ``Report.counterfactual``; empty for the smallest one."""
+    repro: Path | None = None
+    repro_of: str | int | None = None
+    recorded: Path | None = None
+    recorded_with: Mapping[str, Any] = field(default_factory=dict)
     exported: Path | None = None
     overwritten: bool = False
     report_file: Path | None = None
@@ -133,5 +140,16 @@ class State:
 
     def allows(self, step: str) -> bool:
         """Whether the step has what it needs."""
-        needs = {"import": True, "inspect": self.model, "convert": self.model}
-        return needs.get(step, self.converted) is not None
+        needs = {"import": True, "export": self.converted or self.report}
+        return needs.get(step, self.model) is not None
+
+    def need(self, field: str, step: str, way_out: str) -> Any:
+        """The value of a field that a step cannot do without.
+
+        Raises:
+            WorkbenchError: it is not there yet; ``way_out`` says what makes it.
+        """
+        value = getattr(self, field)
+        if value is None:
+            raise WorkbenchError(f"{step}: there is no {field} yet; {way_out} first.")
+        return value

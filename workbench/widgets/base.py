@@ -106,7 +106,11 @@ class Panel:
         return f"{type(self).__name__}({about})"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        bundle = self.widget._repr_mimebundle_(**kwargs)
+        return self.bundle(self.widget, **kwargs)
+
+    def bundle(self, widget: ipywidgets.DOMWidget, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A widget as what is displayed, with the panel's text and static rendering beside it."""
+        bundle = widget._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         return {**data, "text/plain": repr(self), "text/html": self.static_html()}, metadata
 
@@ -127,6 +131,30 @@ def row(*children: ipywidgets.Widget, name: str = "") -> ipywidgets.HBox:
     if name:
         box.add_class(name)
     return box
+
+
+def text_field(label: str, hint: str = "") -> ipywidgets.Text:
+    """A line to type in, as wide as there is room."""
+    return ipywidgets.Text(
+        description=label,
+        placeholder=hint,
+        continuous_update=False,
+        style={"description_width": "initial"},
+        layout={"flex": "1 1 320px", "width": "auto"},
+    )
+
+
+def disclosure(title: str, panel: ipywidgets.Widget, tooltip: str = "") -> ipywidgets.ToggleButton:
+    """A button that shows and hides a part; it begins hidden."""
+    button = ipywidgets.ToggleButton(tooltip=tooltip, value=False, layout={"width": "auto"})
+
+    def turn() -> None:
+        button.description = f"{'▾' if button.value else '▸'} {title}"
+        show(panel, button.value)
+
+    button.observe(lambda change: turn(), names="value")
+    turn()
+    return button
 
 
 def show(widget: ipywidgets.DOMWidget, visible: bool) -> None:

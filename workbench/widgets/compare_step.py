@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from workbench.errors import WorkbenchError
+from workbench.errors import OptionError, WorkbenchError
 from workbench.session import Failure, Session
-from workbench.widgets.base import Panel, row, show, stack
-from workbench.widgets.content import Content, badges, failure_alert, text
+from workbench.widgets.base import disclosure, row, show, stack
+from workbench.widgets.content import Content, alert, badges, facts, failure_alert, text
 from workbench.widgets.error_profile import ErrorProfile
-from workbench.widgets.figures import about, errors_of, tensors_of
+from workbench.widgets.figures import about, errors_of, explained, signature_of, tensors_of
 from workbench.widgets.graph_pair import GraphPair
 from workbench.widgets.inspect_step import index_of
 from workbench.widgets.layer_table import Column, LayerTable
+from workbench.widgets.recordings import Recordings
+from workbench.widgets.step import Step
 from workbench.widgets.tensor_view import TensorView
+from workbench.widgets.whatif import WhatIf
 
 if TYPE_CHECKING:
     from workbench.compare import Report, Row
@@ -31,31 +34,44 @@ COLUMNS = (
     Column("isolated", kind="number", width="0.8fr"),
     Column("max abs", kind="number", width="0.8fr"),
 )
+NOISE = Column("over fp16, dB", kind="number", width="1fr")
 METRIC = "relative L2 error"
 
 
-class Compare(Panel):
+class Compare(Step):
     """Runs the comparison; the profile, the table, the graphs and the tensors follow one :attr:`selected` layer."""
 
     def __init__(self, session: Session | None = None) -> None:
         super().__init__(session)
+        self._report: Report | None = None
         self.mode = ipywidgets.Dropdown(
             options=("both", "accumulated", "isolated"), description="Mode", layout={"width": "auto"}
         )
         self.button = ipywidgets.Button(description="Compare", button_style="primary")
+        self.recordings = Recordings(self.session)
+        self.more = disclosure("Sides, feeds, recordings", self.recordings.widget, "What is compared, and on what")
         self.verdict = Content()
         self.profile = ErrorProfile()
-        self.table = LayerTable(COLUMNS, height=234)
+        self.table = LayerTable(COLUMNS, height=234, markable=True)
+        self.whatif = WhatIf(self.session, self.table, lambda: () if self._report is None else self._report.rows)
         self.graphs = GraphPair(self._select)
         self.about = Content()
         self.tensors = TensorView()
         self.details = Content()
-        self._results = stack(self.profile, self.table, self.graphs.widget, self.about, self.tensors, self.details)
-        self.widget = stack(row(self.mode, self.button), self.verdict, self._results)
-        self._report: Report | None = None
+        self._results = stack(
+            self.profile,
+            self.table,
+            self.whatif.widget,
+            self.graphs.widget,
+            self.about,
+            self.tensors,
+            self.details,
+        )
+        top = row(self.mode, self.button, self.more)
+        self.widget = stack(top, self.recordings.widget, self.verdict, self._results)
         self._looking = 0  # the number of the newest wish to see tensors; older ones are dropped
         self._looker = threading.Lock()
-        self.button.on_click(lambda _: self.session.start("compare", mode=self.mode.value))
+        self.button.on_click(lambda _: self._start())
         self.profile.observe(lambda change: self._select(change["new"]), names="selected")
         self.table.observe(lambda change: self._select(change["new"]), names="selected")
         self.watch()
@@ -80,11 +96,19 @@ class Compare(Panel):
             self._select(index)
         self._look(index, self._next_look())
 
+    def _start(self) -> None:
+        try:
+            arguments = self.recordings.arguments()
+        except OptionError as error:
+            self.verdict.put(alert(type(error).__name__, str(error)))
+            return
+        self.session.start("compare", mode=self.mode.value, **arguments)
+
     # What the session says
 
     def draw(self) -> None:
         state = self.session.state
-        self.button.disabled = self.session.busy or state.converted is None
+        self.button.disabled = self.session.busy or state.model is None
         if state.report is self._report and (self._report is not None or self.verdict.blocks):
             return
         self._report = state.report
@@ -93,13 +117,16 @@ class Compare(Panel):
         self.about.put()
         self.details.put()
         if self._report is None:
-            self.verdict.put(text("Not compared yet.", "neutral"))
+            missing = "" if state.converted is not None else " Convert the model first, or name what stands for it."
+            self.verdict.put(text(f"Not compared yet.{missing}", "neutral"))
             self.table.put([])
             return
         self.verdict.put(*verdict_of(self._report))
         rows = self._report.rows
-        self.table.put([_cells(found) for found in rows])
+        noisy = any(found.noise is not None for found in rows)
+        self.table.put([_cells(found, noisy) for found in rows], (*COLUMNS, NOISE) if noisy else COLUMNS)
         allowed = [found.allowance for found in rows]
+        noise = [found.noise for found in rows]
         self.profile.put(
             [found.layer for found in rows],
             [None if found.accumulated is None else found.accumulated.relative_l2 for found in rows],
@@ -110,8 +137,14 @@ class Compare(Panel):
                 [None if allowance is None else allowance.accumulated for allowance in allowed],
                 [None if allowance is None else allowance.isolated for allowance in allowed],
             ),
+            expected=(
+                [None if explained is None else explained.accumulated for explained in noise],
+                [None if explained is None else explained.isolated for explained in noise],
+            ),
         )
-        self.graphs.put(state.model, state.converted, rows)
+        source = self._report.source
+        sides = (state.model, state.converted) if source is None else (source.reference, source.target)
+        self.graphs.put(*sides, rows)
 
     # One selection for all views
 
@@ -146,10 +179,14 @@ class Compare(Panel):
                 figures, tables = {}, [text(str(error), "neutral")]
             except Exception as error:  # shown in place: this thread has no other way to tell
                 figures, tables = {}, [failure_alert(Failure("select", error))]
-            if number == self._looking:
-                self.about.put(*about(found))
-                self.tensors.figures = figures
-                self.details.put(errors_of(found), *tables)
+            if number != self._looking:
+                return
+            self.about.put(*about(found))
+            self.tensors.figures = figures
+            self.details.put(errors_of(found), *tables)
+            signed = explained(report, found)
+            if number == self._looking and signed is not found:
+                self.about.put(*about(signed))
 
     def static_html(self) -> str:
         return self.verdict.static_html() + self.table.static_html()
@@ -165,11 +202,13 @@ def verdict_of(report: Report) -> list[dict[str, Any]]:
             "The converted model differs." if first is None else f"{first.operator} {first.layer!r}: {first.remark}"
         )
     made = f"Reference run by {report.executors[0]}, converted model by {report.executors[1]}; {report.feeds}."
+    first = report.first_failing
+    looks = [] if first is None or first.signature is None else [facts(*signature_of(first.signature))]
     declared = [text(f"Declared approximate: {bound}.", "warn") for bound in report.approximations]
-    return [badges(*counts), text(sentence, "ok" if report.ok else "bad"), *declared, text(made, "neutral")]
+    return [badges(*counts), text(sentence, "ok" if report.ok else "bad"), *looks, *declared, text(made, "neutral")]
 
 
-def _cells(found: Row) -> tuple[Any, ...]:
+def _cells(found: Row, noisy: bool) -> tuple[Any, ...]:
     accumulated, isolated = found.accumulated, found.isolated
     measured = accumulated or isolated
     return (
@@ -180,4 +219,5 @@ def _cells(found: Row) -> tuple[Any, ...]:
         None if accumulated is None else accumulated.relative_l2,
         None if isolated is None else isolated.relative_l2,
         None if measured is None else measured.max_abs,
+        *([found.isolated_db_above_noise if accumulated is None else found.db_above_noise] if noisy else []),
     )

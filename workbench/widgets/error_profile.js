@@ -18,7 +18,7 @@ function scaleOf(data) {
   const usual = [];
   for (const name of SERIES) {
     for (const value of data[name]) if (typeof value === "number" && value > 0) usual.push(value);
-    for (const value of data.limits[name]) if (value > 0) usual.push(value);
+    for (const value of [...data.limits[name], ...data.expected[name]]) if (value > 0) usual.push(value);
   }
   let low = Infinity;
   let high = -Infinity;
@@ -112,8 +112,21 @@ class Profile {
     const y = HEIGHT - 8;
     nodes.push(svg("text", { x: MARGIN.left, y }, "first layer"));
     nodes.push(svg("text", { x: this.width - MARGIN.right, y, "text-anchor": "end" }, "last layer"));
-    for (const name of SERIES) nodes.push(svg("path", { d: this.limit(name), class: `wb-limit wb-${name}` }));
+    for (const name of SERIES) {
+      nodes.push(svg("path", { d: this.limit(name), class: `wb-limit wb-${name}` }));
+      nodes.push(svg("path", { d: this.floor(name), class: `wb-floor wb-${name}` }));
+    }
     return nodes;
+  }
+
+  /** What the target's precision alone explains: a dotted line. */
+  floor(name) {
+    let path = "";
+    this.data.expected[name].forEach((value, index) => {
+      const y = this.scale.y(value);
+      if (y !== null) path += `${path ? "L" : "M"}${this.x(index).toFixed(1)} ${y.toFixed(1)}`;
+    });
+    return path;
   }
 
   /** The tolerance of each layer, as a staircase; where it is the same for all, a line. */
@@ -168,7 +181,8 @@ class Profile {
     const heading = document.createElement("strong");
     heading.textContent = this.data.metric;
     const note = document.createElement("em");
-    note.textContent = "dashed: tolerance";
+    const floors = SERIES.some(name => this.data.expected[name].some(value => value !== null));
+    note.textContent = floors ? "dashed: tolerance; dotted: what float16 alone explains" : "dashed: tolerance";
     this.legend.replaceChildren(
       heading,
       ...used.map(([name, colour]) => {
@@ -204,7 +218,9 @@ class Profile {
   sentence(index) {
     const lines = [`${index + 1} of ${this.count}: ${this.data.names[index]}`];
     for (const name of SERIES) {
-      if (this.data[name][index] !== null) lines.push(`${name} ${spoken(this.data[name][index])}`);
+      if (this.data[name][index] === null) continue;
+      const floor = this.data.expected[name][index] ?? null;
+      lines.push(`${name} ${spoken(this.data[name][index])}${floor === null ? "" : `, float16 explains ${spoken(floor)}`}`);
     }
     if (this.data.failing[index]) lines.push("beyond tolerance");
     return lines.join("\n");

@@ -12,10 +12,13 @@ from workbench.widgets.base import View, assets
 from workbench.widgets.text import shown
 
 NAME_CHARACTERS = 80
+SERIES = ("accumulated", "isolated")
+Pair = tuple[Sequence[float | None], Sequence[float | None]]
 
 
 class ErrorProfile(View):
-    """Two series over the layers (``None``: not measured), their tolerances, and the ``selected`` layer (-1: none)."""
+    """Two series over the layers (``None``: not measured), their tolerances, what the target's precision explains of
+    them, and the ``selected`` layer (-1: none)."""
 
     _esm, _css = assets("error_profile")
 
@@ -34,11 +37,13 @@ class ErrorProfile(View):
         failing: Sequence[bool],
         *,
         metric: str,
-        limits: tuple[Sequence[float | None], Sequence[float | None]] = ((), ()),
+        limits: Pair = ((), ()),
+        expected: Pair = ((), ()),
     ) -> None:
         """Show these layers instead; the sequences have one entry for each layer.
 
-        ``limits`` are the tolerances of the accumulated and of the isolated error.
+        ``limits`` are the tolerances of the accumulated and of the isolated error, ``expected`` what the precision of
+        the target alone makes.
         """
         with self.hold_sync():
             self.selected = -1
@@ -48,14 +53,16 @@ class ErrorProfile(View):
                 "isolated": [_finite(value) for value in isolated],
                 "failing": [bool(value) for value in failing],
                 "metric": metric,
-                "limits": {
-                    "accumulated": [_finite(value) for value in limits[0]],
-                    "isolated": [_finite(value) for value in limits[1]],
-                },
+                "limits": _by_series(limits),
+                "expected": _by_series(expected),
             }
 
     def describe(self) -> str:
         return f"{len(self.data['names'])} layers, selected={self.selected}"
+
+
+def _by_series(pair: Pair) -> dict[str, list[float | str | None]]:
+    return {name: [_finite(value) for value in values] for name, values in zip(SERIES, pair, strict=True)}
 
 
 def _finite(value: Any) -> float | str | None:

@@ -11,8 +11,9 @@ import ipywidgets
 
 from workbench.formats import all_formats
 from workbench.session import SUFFIX, Session
-from workbench.widgets.base import Panel, row, show, stack
+from workbench.widgets.base import row, show, stack
 from workbench.widgets.content import Content, alert, text
+from workbench.widgets.step import Step
 from workbench.widgets.text import size
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ FORMS = {"coreml": (".mlpackage",), "nnef": (".nnef", ".nnef.tgz")}
 FIELD = {"flex": "1 1 320px", "width": "auto"}
 
 
-class Export(Panel):
+class Export(Step):
     """Writes what the session made. ``export()`` and ``export_report()`` do what clicks do."""
 
     def __init__(self, session: Session | None = None) -> None:

@@ -10,7 +10,7 @@ from workbench.widgets.content import Block, facts, table, text
 from workbench.widgets.text import number
 
 if TYPE_CHECKING:
-    from workbench.compare import Detail, Metrics, Report, Row
+    from workbench.compare import Detail, Metrics, Report, Row, Signature
     from workbench.compare.detail import Channels, Plane
 
 
@@ -24,9 +24,28 @@ def about(found: Row) -> list[Block]:
             ("layer", f"{found.operator} {found.layer}"),
             ("tensor", f"{known}: {found.dtype}[{shape}]"),
             ("converted by", ", ".join(found.target_layers) or "—"),
+            *([] if found.signature is None else signature_of(found.signature)),
         ),
         text(f"{found.status}: {found.remark}" if found.remark else found.status, tone),
     ]
+
+
+def signature_of(signature: Signature) -> list[tuple[str, str]]:
+    """What an error looks like, what speaks for it, and what to check."""
+    return [
+        ("looks like", f"{signature.kind}: {signature.text}"),
+        *([("evidence", "\n".join(signature.evidence))] if signature.evidence else []),
+        ("check", signature.check),
+    ]
+
+
+def explained(report: Report, found: Row) -> Row:
+    """A row that makes an error, with its signature; any other as it is."""
+    from workbench.compare.diagnose import with_signature
+
+    if found.status != "failing" or found.blame == "inherited" or found.signature is not None or report.source is None:
+        return found
+    return with_signature(found, report.source)
 
 
 def errors_of(found: Row) -> Block | None:
@@ -38,7 +57,16 @@ def errors_of(found: Row) -> Block | None:
     found_by_mode = [dict(_measures(metrics)) for _, metrics in measured]
     labels = dict.fromkeys(label for values in found_by_mode for label in values)
     rows = [(label, *(values.get(label, "—") for values in found_by_mode)) for label in labels]
+    if found.noise is not None:
+        floors = {"accumulated": found.noise.accumulated, "isolated": found.noise.isolated}
+        above = {"accumulated": found.db_above_noise, "isolated": found.isolated_db_above_noise}
+        rows.append(("float16 explains", *(number(floors[name]) for name, _ in measured)))
+        rows.append(("above that", *(_decibels(above[name]) for name, _ in measured)))
     return table("Errors", ["", *(name for name, _ in measured)], rows)
+
+
+def _decibels(value: float | None) -> str:
+    return "—" if value is None else f"{value:+.1f} dB"
 
 
 def _measures(metrics: Metrics) -> list[tuple[str, str]]:

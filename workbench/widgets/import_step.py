@@ -10,8 +10,9 @@ import ipywidgets
 
 from workbench.formats import all_formats
 from workbench.session import SUFFIX, Session, Upload
-from workbench.widgets.base import Panel, row, stack
+from workbench.widgets.base import row, stack
 from workbench.widgets.content import Content, facts, text
+from workbench.widgets.step import Step
 from workbench.widgets.upload_button import UploadButton
 
 MAX_SUGGESTIONS = 200
@@ -41,7 +42,7 @@ def suggestions(typed: str, suffixes: tuple[str, ...]) -> list[str]:
     return sorted(found, key=lambda path: (path.endswith("/"), path.lower()))[:MAX_SUGGESTIONS]
 
 
-class Import(Panel):
+class Import(Step):
     """Opens a model into the session. ``open(path or live object)`` does what the button does."""
 
     def __init__(self, session: Session | None = None) -> None:

@@ -10,10 +10,11 @@ import ipywidgets
 
 from workbench.formats import all_formats
 from workbench.session import Session
-from workbench.widgets.base import Panel, stack
+from workbench.widgets.base import stack
 from workbench.widgets.content import Content, facts, text
 from workbench.widgets.graph_view import GraphView
 from workbench.widgets.layer_table import Column, LayerTable
+from workbench.widgets.step import Step
 
 if TYPE_CHECKING:
     from workbench.model import Model
@@ -27,7 +28,7 @@ COLUMNS = (
 MAX_OPERATORS = 8
 
 
-class Inspect(Panel):
+class Inspect(Step):
     """Shows the summary and the layer table of the session's model."""
 
     def __init__(self, session: Session | None = None) -> None:

@@ -86,7 +86,9 @@ class Table {
     this.body.addEventListener("scroll", () => this.draw());
     this.body.addEventListener("click", event => {
       const line = event.target.closest(".wb-line");
-      if (line) this.select(Number(line.dataset.row));
+      if (!line) return;
+      if (event.target.closest(".wb-check")) this.mark(Number(line.dataset.row));
+      else this.select(Number(line.dataset.row));
     });
     this.body.addEventListener("keydown", event => this.onKey(event));
     this.resized = new ResizeObserver(() => this.draw());
@@ -98,8 +100,10 @@ class Table {
     this.rows = this.model.get("rows").slice();
     this.sorted = { column: -1, descending: false };
     this.columns = this.model.get("columns");
-    this.grid.style.setProperty("--wb-columns", this.columns.map(column => `minmax(0, ${column.width})`).join(" "));
-    this.grid.setAttribute("aria-colcount", this.columns.length);
+    this.markable = this.model.get("markable");
+    const tracks = this.columns.map(column => `minmax(0, ${column.width})`);
+    this.grid.style.setProperty("--wb-columns", (this.markable ? ["18px", ...tracks] : tracks).join(" "));
+    this.grid.setAttribute("aria-colcount", this.columns.length + this.markable);
     this.drawHead();
     this.arrange();
     this.askForMore();
@@ -120,7 +124,10 @@ class Table {
   }
 
   drawHead() {
+    const first = this.markable ? [cell("✓", "columnheader")] : [];
+    if (this.markable) first[0].setAttribute("aria-label", "Marked; the space bar marks a row");
     this.head.replaceChildren(
+      ...first,
       ...this.columns.map((column, index) => {
         const node = cell("", "columnheader", column.kind === "number" ? "wb-number" : "");
         const active = this.sorted.column === index;
@@ -144,7 +151,7 @@ class Table {
     else if (this.sorted.descending === first) this.sorted = { column, descending: !first };
     else this.sorted = { column: -1, descending: false };
     this.drawHead();
-    this.head.children[column].firstChild.focus();
+    this.head.children[column + this.markable].firstChild.focus();
     this.arrange();
   }
 
@@ -180,6 +187,7 @@ class Table {
 
   draw() {
     const chosen = this.model.get("selected");
+    const marked = new Set(this.model.get("marked"));
     const first = Math.max(0, Math.floor(this.body.scrollTop / ROW) - 4);
     const last = Math.min(this.order.length, first + Math.ceil(this.body.clientHeight / ROW) + 8);
     this.window.style.transform = `translateY(${first * ROW}px)`;
@@ -193,6 +201,7 @@ class Table {
       line.setAttribute("role", "row");
       line.setAttribute("aria-rowindex", place + 2);
       line.setAttribute("aria-selected", String(index === chosen));
+      if (this.markable) line.append(this.checkbox(marked.has(index)));
       this.rows[index].forEach((value, at) => {
         const { kind, tones } = this.columns[at];
         const tone = tones?.[value] ? ` wb-tone-${tones[value]}` : "";
@@ -209,8 +218,24 @@ class Table {
     else this.body.removeAttribute("aria-activedescendant");
   }
 
+  checkbox(checked) {
+    const node = cell("", "gridcell", "wb-check");
+    const box = cell(checked ? "☑" : "☐", "checkbox");
+    box.setAttribute("aria-checked", String(checked));
+    box.setAttribute("aria-label", "marked");
+    node.append(box);
+    return node;
+  }
+
   select(index) {
     this.model.set("selected", index);
+    this.model.save_changes();
+  }
+
+  mark(index) {
+    const marked = this.model.get("marked");
+    const without = marked.filter(other => other !== index);
+    this.model.set("marked", without.length < marked.length ? without : [...marked, index].sort((a, b) => a - b));
     this.model.save_changes();
   }
 
@@ -227,6 +252,12 @@ class Table {
     const page = Math.max(1, Math.floor(this.body.clientHeight / ROW) - 1);
     const end = this.order.length - 1;
     const at = this.order.indexOf(this.model.get("selected"));
+    if (event.key === " " && this.markable && at >= 0) {
+      event.preventDefault();
+      event.stopPropagation();
+      this.mark(this.order[at]);
+      return;
+    }
     const moves = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: end };
     if (!(event.key in moves)) return;
     event.preventDefault();
@@ -244,12 +275,15 @@ function render({ model, el }) {
   const renew = () => table.renew();
   const receive = message => table.receive(message);
   model.on("change:version", renew);
+  const draw = () => table.draw();
   model.on("change:selected", follow);
+  model.on("change:marked", draw);
   model.on("msg:custom", receive);
   return () => {
     table.resized.disconnect();
     model.off("change:version", renew);
     model.off("change:selected", follow);
+    model.off("change:marked", draw);
     model.off("msg:custom", receive);
   };
 }

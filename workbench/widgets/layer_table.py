@@ -43,6 +43,8 @@ class Column:
 class LayerTable(View):
     """Rows in the model's own order; ``selected`` is an index into them, -1 for none.
 
+    Where rows can be marked (``markable``), ``marked`` holds the indices of those that are.
+
     Args:
         columns: the columns.
         label: what the rows are, for the filter box and for screen readers.
@@ -59,22 +61,30 @@ class LayerTable(View):
     total = traitlets.Int(0).tag(sync=True)
     version = traitlets.Int(0).tag(sync=True)
     selected = traitlets.Int(-1).tag(sync=True)
+    markable = traitlets.Bool(False).tag(sync=True)
+    marked: traitlets.List[int] = traitlets.List().tag(sync=True)
 
-    def __init__(self, columns: Sequence[Column], label: str = "Layers", height: int = 338) -> None:
-        super().__init__(columns=[column.to_dict() for column in columns], label=label, height=height)
+    def __init__(
+        self, columns: Sequence[Column], label: str = "Layers", height: int = 338, markable: bool = False
+    ) -> None:
+        described = [column.to_dict() for column in columns]
+        super().__init__(columns=described, label=label, height=height, markable=markable)
         self.all_rows: list[list[Cell]] = []
         self.on_msg(self._answer)
 
-    def put(self, rows: Sequence[Sequence[Any]]) -> None:
-        """Show these rows instead; the selection is dropped."""
+    def put(self, rows: Sequence[Sequence[Any]], columns: Sequence[Column] | None = None) -> None:
+        """Show these rows instead, in other columns if they are given; selection and marks are dropped."""
         made = [[_cell(value) for value in row] for row in rows]
-        if made == self.all_rows:
+        described = self.columns if columns is None else [column.to_dict() for column in columns]
+        if made == self.all_rows and described == self.columns:
             return
         self.all_rows = made
         with self.hold_sync():
+            self.columns = described
             self.rows = self._piece(0)
             self.total = len(self.all_rows)
             self.selected = -1
+            self.marked = []
             self.version += 1
 
     def _piece(self, start: int) -> list[list[Cell]]:

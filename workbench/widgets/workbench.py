@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
@@ -13,14 +13,18 @@ from workbench.errors import OptionError
 from workbench.session import STEPS, Failure, Session
 from workbench.widgets.base import Panel, row, show, stack
 from workbench.widgets.compare_step import Compare
-from workbench.widgets.content import Content, code, failure_alert, progress
+from workbench.widgets.content import Content, code, failure_alert
 from workbench.widgets.convert_step import Convert
 from workbench.widgets.export_step import Export
 from workbench.widgets.history import History
 from workbench.widgets.import_step import Import
 from workbench.widgets.inspect_step import Inspect
+from workbench.widgets.step import Status, Step
 from workbench.widgets.step_bar import StepBar
 from workbench.widgets.text import escape
+
+if TYPE_CHECKING:
+    from workbench.compare import Counterfactual
 
 TITLES = {"import": "Import", "inspect": "Inspect", "convert": "Convert", "compare": "Compare", "export": "Export"}
 
@@ -50,16 +54,14 @@ class Workbench(Panel):
             self.session.start("open", source=source).wait()
         shared = self.session
         self.bar = StepBar()
-        self.steps: dict[str, Import | Inspect | Convert | Compare | Export] = {
+        self.steps: dict[str, Step] = {
             "import": Import(shared),
             "inspect": Inspect(shared),
             "convert": Convert(shared),
             "compare": Compare(shared),
             "export": Export(shared),
         }
-        self.message = Content()
-        self.progress = Content()
-        self.cancel_button = ipywidgets.Button(description="Cancel")
+        self.status = Status(shared)
         self.next_button = ipywidgets.Button(description="Next")
         self.code_button = ipywidgets.ToggleButton(
             description="Show as code",
@@ -68,11 +70,9 @@ class Workbench(Panel):
         )
         self.code_view = Content()
         self.tried = History(shared)
-        self._progress_row = row(self.progress, self.cancel_button, name="wb-progress")
         self.widget = stack(
             self.bar,
-            self.message,
-            self._progress_row,
+            self.status.widget,
             *(self.steps[name].widget for name in STEPS),
             row(self.next_button, self.code_button),
             self.code_view,
@@ -80,7 +80,6 @@ class Workbench(Panel):
             name="wb-workbench",
         )
         self._models: tuple[object, object] = (None, None)
-        self.cancel_button.on_click(lambda _: self.session.cancel())
         self.next_button.on_click(lambda _: self.go(self._following()))
         self.code_button.observe(lambda change: self.refresh(), names="value")
         self.bar.observe(lambda change: self._turn_to(change["new"]), names="current")
@@ -105,6 +104,25 @@ class Workbench(Panel):
     def compare(self, **arguments: Any) -> Workbench:
         """Compare layer by layer, with the arguments of :func:`workbench.compare`."""
         return self._do(lambda: self.session.compare(**arguments), "compare")
+
+    def counterfactual(self, layers: Sequence[str | int], *, fed: bool = False) -> Counterfactual:
+        """The outputs if these layers were right; returns them."""
+        self.go("compare")
+        return self.session.counterfactual(layers, fed=fed)
+
+    def smallest_correction(self) -> Counterfactual:
+        """The fewest layers whose correction makes all outputs ok; returns them."""
+        self.go("compare")
+        return self.session.smallest_correction()
+
+    def repro(self, layer: str | int, folder: str | Path) -> Path:
+        """Write a folder that shows one layer's difference; returns where it is."""
+        self.go("compare")
+        return self.session.repro(layer, folder)
+
+    def record(self, path: str | Path, side: str = "converted", **arguments: Any) -> Path:
+        """Keep the tensors of one side in a file that can stand for it; returns where it is."""
+        return self.session.record(path, side, **arguments)
 
     def select(self, layer: str | int | None) -> Workbench:
         """Choose a layer: its tensors in Compare once there is a report, else its description in Inspect."""
@@ -148,17 +166,12 @@ class Workbench(Panel):
         try:
             self._draw()
         except Exception as error:  # a defect of a view must be seen in the view
-            self.message.put(failure_alert(Failure("display", error)))
+            self.status.message.put(failure_alert(Failure("display", error)))
             raise
 
     def _draw(self) -> None:
-        state, task = self.session.state, self.session.task
-        failure = state.failure
+        state = self.session.state
         self.bar.steps = [[name, TITLES[name], self._standing(name)] for name in STEPS]
-        self.message.put(None if failure is None else failure_alert(failure))
-        self.progress.put(None if task is None else progress(task))
-        self.cancel_button.disabled = task is not None and not task.cancellable
-        show(self._progress_row, task is not None)
         self.code_view.put(code(self.session.code()) if self.code_button.value else None)
         show(self.tried.widget, self.code_button.value)
         models = (state.model, state.converted)
@@ -175,13 +188,16 @@ class Workbench(Panel):
     def _draw_next(self) -> None:
         following = self._following()
         self.next_button.description = f"Next: {TITLES[following]}"
-        self.next_button.disabled = not self.session.state.allows(following)
+        state = self.session.state
+        waits = following == "compare" and state.converted is None
+        self.next_button.disabled = waits or not state.allows(following)
         show(self.next_button, following != self.bar.current)
 
     def _standing(self, name: str) -> str:
         """Whether a step is ``locked``, ``open``, ``done`` or ``failed``."""
         state = self.session.state
         steps = {"open": "import", "plan": "convert", "export_report": "export", "save": "export"}
+        steps |= dict.fromkeys(("counterfactual", "smallest_correction", "repro", "record"), "compare")
         failure = state.failure
         if failure is not None and not failure.cancelled and steps.get(failure.step, failure.step) == name:
             return "failed"
@@ -199,7 +215,7 @@ class Workbench(Panel):
     def static_html(self) -> str:
         state = self.session.state
         done = [name for name in STEPS if state.allows(name)] if state.model is not None else ["import"]
-        failure = "" if state.failure is None else self.message.static_html()
+        failure = "" if state.failure is None else self.status.static_html()
         parts = "".join(
             f"<h3>{escape(TITLES[name])}</h3>{self.steps[name].static_html()}" for name in done if name != "import"
         )

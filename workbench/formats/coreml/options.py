@@ -56,7 +56,7 @@ class ImageInput:
             pixels in [0, 1] they are ``1 / (255 · std)`` and ``-mean / std``.
     """
 
-    colours: str = "RGB"
+    colours: str = field(default="RGB", metadata={"choices": tuple(CHANNELS)})
     scale: float | Sequence[float] = 1.0
     bias: float | Sequence[float] = 0.0
 
@@ -75,6 +75,12 @@ class ImageInput:
         if isinstance(given, int | float):
             return (float(given),) * CHANNELS[self.colours]
         return tuple(map(float, given))
+
+
+def _schemes() -> tuple[str, ...]:
+    from workbench.formats.coreml.compression import SCHEMES
+
+    return ("", *SCHEMES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,16 +110,16 @@ class CoreMLOptions(Options):
             places of their own in the file. What the source says is kept unless it is said again.
     """
 
-    precision: str = "fp32"
-    target: str = "iOS17"
-    keep_fp32: Sequence[str] = ()
-    names: Mapping[str, str] = field(default_factory=dict)
-    images: Mapping[str, ImageInput] = field(default_factory=dict)
-    states: Mapping[str, str] = field(default_factory=dict)
+    precision: str = field(default="fp32", metadata={"choices": PRECISIONS})
+    target: str = field(default="iOS17", metadata={"choices": tuple(TARGETS)})
+    keep_fp32: Sequence[str] = field(default=(), metadata={"values": "layers"})
+    names: Mapping[str, str] = field(default_factory=dict, metadata={"keys": "interface"})
+    images: Mapping[str, ImageInput] = field(default_factory=dict, metadata={"keys": "inputs"})
+    states: Mapping[str, str] = field(default_factory=dict, metadata={"keys": "inputs", "values": "outputs"})
     labels: Sequence[str | int] | None = None
     label_name: str = "classLabel"
-    probabilities: str = ""
-    compress: str = ""
+    probabilities: str = field(default="", metadata={"values": "outputs"})
+    compress: str = field(default="", metadata={"choices": _schemes})
     passes: str | Sequence[str] = "all"
     metadata: Mapping[str, str] = field(default_factory=dict)
 

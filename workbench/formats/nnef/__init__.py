@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,7 +29,7 @@ class NnefOptions(Options):
             Sonos' tract reads, with operators of its own, dtypes, and sizes that stay open.
     """
 
-    dialect: str = "khronos"
+    dialect: str = field(default="khronos", metadata={"choices": DIALECTS})
 
     def __post_init__(self) -> None:
         if self.dialect not in DIALECTS:
