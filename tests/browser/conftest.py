@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser.labpage import LabPage
 from tests.browser.labserver import LabServer, lab_server
+from tests.browser.models import write_notebook
 
 ARTIFACTS = Path(__file__).parent / "artifacts"
 _COMMANDS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -105,3 +106,36 @@ def lab(browser: Browser, server: LabServer, request: pytest.FixtureRequest) -> 
     context.close()
     server.reset()
     assert not page.errors, "the page reported errors:\n" + "\n".join(page.errors)
+
+
+@pytest.fixture(scope="module")
+def shared(browser: Browser, server: LabServer, request: pytest.FixtureRequest) -> Iterator[tuple[LabPage, Path]]:
+    """A page on an empty notebook for all tests of a module, and the notebook's folder."""
+    ARTIFACTS.mkdir(exist_ok=True)
+    folder = server.root / str(request.node.name).rpartition("/")[2].removesuffix(".py")
+    folder.mkdir()
+    write_notebook(folder / "scratch.ipynb", "")
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = LabPage(context.new_page(), server, ARTIFACTS)
+    page.open(f"{folder.name}/scratch.ipynb")
+    page.wait_for_notebook()
+    yield page, folder
+    context.close()
+    server.reset()
+
+
+@pytest.fixture
+def bench(shared: tuple[LabPage, Path], request: pytest.FixtureRequest) -> Iterator[LabPage]:
+    """The shared page, its notebook and kernel; the test puts its own cell there. As strict as `lab`."""
+    page, _ = shared
+    page.errors.clear()
+    yield page
+    if request.node.stash.get(_FAILED, False) or page.errors:
+        page.screenshot(f"failed-{request.node.name}"[:100].replace("/", "-"))
+    assert not page.errors, "the page reported errors:\n" + "\n".join(page.errors)
+
+
+@pytest.fixture
+def place(shared: tuple[LabPage, Path]) -> Path:
+    """The folder of the shared notebook, where its kernel runs."""
+    return shared[1]

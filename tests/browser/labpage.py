@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,23 @@ _KERNEL_READY = """async () => {
     await panel.context.ready;
     await panel.sessionContext.ready;
     await panel.sessionContext.session.kernel.info;
+}"""
+
+_RUN_SOURCE = """async source => {
+    const panel = window.jupyterapp.shell.currentWidget;
+    panel.content.activeCellIndex = 0;
+    panel.content.activeCell.model.sharedModel.setSource(source);
+    await window.jupyterapp.commands.execute('notebook:run-all-cells');
+}"""
+
+# What an expression is worth in the kernel, without a cell: JSON there and back.
+_ASK = """async expression => {
+    const { kernel } = window.jupyterapp.shell.currentWidget.sessionContext.session;
+    const asked = { value: `__import__('json').dumps(${expression})` };
+    const { content } = await kernel.requestExecute(
+        { code: '', user_expressions: asked, store_history: false, silent: false }).done;
+    const found = content.user_expressions.value;
+    return found.status === 'ok' ? found.data['text/plain'] : `${found.ename}: ${found.evalue}`;
 }"""
 
 _CELLS = """() => {
@@ -92,8 +111,27 @@ class LabPage:
         """Wait until every code cell of the notebook in front that is not empty has been executed."""
         self.page.wait_for_function(
             f"({_CELLS})().every(cell => cell.cell_type !== 'code' || !cell.source || cell.execution_count)",
-            timeout=60_000,
+            timeout=120_000,
         )
+
+    def run(self, source: str) -> None:
+        """Put `source` in place of the first cell of the notebook in front, and run it to its end."""
+        self.page.evaluate(_RUN_SOURCE, source)
+
+    def ask(self, expression: str) -> Any:
+        """What a Python expression is worth in the kernel of the notebook in front."""
+        answer = self.page.evaluate(_ASK, expression)
+        return json.loads(ast.literal_eval(answer))
+
+    def tab_to(self, target: Locator, most: int = 40) -> None:
+        """Press Tab until `target` has the focus, as one who has no mouse does."""
+        target.wait_for()
+        for _ in range(most):
+            if target.evaluate("node => node === document.activeElement"):
+                return
+            self.page.keyboard.press("Tab")
+        focus = self.page.evaluate("document.activeElement?.outerHTML.slice(0, 200)")
+        raise AssertionError(f"{most} times Tab do not lead to {target}; the focus is on {focus}")
 
     def cells(self) -> list[dict[str, Any]]:
         """The cells of the notebook in front, in the notebook format."""

@@ -11,7 +11,8 @@ from playwright.sync_api import expect
 
 import workbench as wb
 from tests.browser.labpage import LabPage
-from tests.browser.test_extension import HOSTILE, argument, write_relu
+from tests.browser.models import write_relu
+from tests.browser.test_extension import HOSTILE, argument
 from workbench import samples
 
 SUFFIXES = {"onnx": ".onnx", "nnef": ".nnef", "coreml": ".mlpackage"}

@@ -5,14 +5,12 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-import nbformat
-import onnx
 import pytest
-from onnx import TensorProto, helper
 from playwright.sync_api import expect
 
 from tests.browser.labpage import LabPage
 from tests.browser.labserver import RUN_ON_OPENING, LabServer
+from tests.browser.models import write_notebook, write_relu
 
 ENTRY = "Open in Conversion Workbench"
 
@@ -44,20 +42,6 @@ def make(folder: Path, name: str) -> None:
         (folder / name).mkdir()
     else:
         (folder / name).write_bytes(b"")
-
-
-def write_relu(path: Path) -> None:
-    """The smallest real model: y = relu(x), x of shape (1, 4)."""
-    shape = [1, 4]
-    graph = helper.make_graph(
-        [helper.make_node("Relu", ["x"], ["y"])],
-        "relu",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-    )
-    # serialised here: onnx.save would refuse or interpret some of the names under test
-    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString())
-    onnx.load_model_from_string(path.read_bytes())
 
 
 def argument(source: str) -> object:
@@ -190,12 +174,6 @@ def test_command_palette_lists_the_workbench(lab: LabPage, folder: Path) -> None
 
 
 COUNT = "runs = globals().get('runs', 0) + 1\nprint(runs)"
-
-
-def write_notebook(path: Path, source: str) -> None:
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, path)
 
 
 def printed(lab: LabPage) -> str:

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nbformat
-import onnx
 import pytest
-from onnx import TensorProto, helper
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.labpage import LabPage
+from tests.browser.models import write_chain, write_notebook
 from workbench.widgets.graph_view import GraphView
 
 # A page that holds one view, with a state in place of a kernel.
@@ -119,19 +117,6 @@ def test_a_name_is_never_markup(page: Page) -> None:
     assert page.evaluate("window.owned") is None
 
 
-def write_chain(path: Path, count: int) -> None:
-    """``count`` layers, each with an own name."""
-    nodes = [
-        helper.make_node(
-            ("Relu", "Sigmoid", "Tanh")[at % 3], [f"t{at}"], [f"t{at + 1}"], name=f"/block.{at // 20}/l{at}"
-        )
-        for at in range(count)
-    ]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 16]) for name in ("t0", f"t{count}")]
-    graph = helper.make_graph(nodes, "chain", ends[:1], ends[1:])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
-
-
 # From a click in one view until the others show it: the profile's place, and both graphs' spoken words.
 _FOLLOWED = """async ([row, layer]) => {
     const root = document.querySelector('.wb-workbench');
@@ -151,9 +136,7 @@ def test_one_selection_for_all_views_of_a_thousand_layers(lab: LabPage, folder: 
         "shown.convert('nnef').compare()\n"
         "shown"
     )  # fmt: skip
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, folder / "chain.ipynb")
+    write_notebook(folder / "chain.ipynb", source)
     lab.open(f"{folder.name}/chain.ipynb")
     lab.run_all_cells()
     widget = lab.page.locator(".wb-workbench")

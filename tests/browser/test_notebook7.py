@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import nbformat
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 
 from tests.browser.labserver import LabServer
-from tests.browser.test_extension import ENTRY, write_relu
+from tests.browser.models import write_notebook, write_relu
+from tests.browser.test_extension import ENTRY
 
 LONG = 120_000
 _OWN = ("reading 'schema'", "Command 'filebrowser:open-path' not registered")
@@ -31,10 +31,7 @@ def context(browser: Browser, server: LabServer) -> Iterator[BrowserContext]:
 
 def test_the_widget_is_stepped_through(context: BrowserContext, server: LabServer, folder: Path) -> None:
     write_relu(folder / "relu.onnx")
-    cell = nbformat.v4.new_code_cell("import workbench as wb\n\nwb.Workbench('relu.onnx')")
-    notebook = nbformat.v4.new_notebook(cells=[cell])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, folder / "relu.ipynb")
+    write_notebook(folder / "relu.ipynb", "import workbench as wb\n\nwb.Workbench('relu.onnx')")
     page = context.new_page()
     page.goto(f"{server.url}/notebooks/{folder.name}/relu.ipynb")
     page.get_by_text("Python 3 (ipykernel)").wait_for(timeout=LONG)

@@ -244,9 +244,23 @@ def test_enter_opens_the_typed_path() -> None:
     shown = make()
     source = shown.steps["import"]
     assert isinstance(source, Import)
-    source.path.value = "x.onnx"
-    source.path._handle_custom_msg({"event": "submit"}, [])
+    source.path.value = "x.on"  # the browser holds the last letters back until these have been taken
+    source.path._handle_custom_msg({"event": "submit", "value": "x.onnx"}, [])
     settled(lambda: shown.session.model is not None)
+    assert shown.session.state.origin is not None
+    assert shown.session.state.origin.value == "x.onnx"
+
+
+def test_leaving_the_field_brings_what_it_shows_before_a_click_does() -> None:
+    shown = make()
+    source = shown.steps["import"]
+    assert isinstance(source, Import)
+    source.path.value = "x.on"
+    source.path._handle_custom_msg({"event": "change", "value": "x.onnx"}, [])
+    source.button.click()
+    settled(lambda: shown.session.model is not None)
+    assert shown.session.state.origin is not None
+    assert shown.session.state.origin.value == "x.onnx"
 
 
 def test_completion_offers_models_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from workbench.formats import all_formats
 from workbench.session import SUFFIX, Session, Upload
 from workbench.widgets.base import row, stack
 from workbench.widgets.content import Content, facts, text
+from workbench.widgets.path_field import PathField
 from workbench.widgets.step import Step
 from workbench.widgets.upload_button import UploadButton
 
@@ -50,13 +51,11 @@ class Import(Step):
         models = tuple(suffix for known in all_formats().values() for suffix in known.suffixes)
         self._suffixes = (*models, SUFFIX)
         self.upload = UploadButton(self._uploaded, (*models, ".zip"))
-        self.path = ipywidgets.Combobox(
-            placeholder="path of a model, or of a saved session",
+        self.path = PathField(
+            self._open_typed,
             description="Path",
-            ensure_option=False,
-            continuous_update=True,
-            options=tuple(suggestions("", self._suffixes)),
-            layout={"flex": "1 1 320px", "width": "auto"},
+            placeholder="path of a model, or of a saved session",
+            options=suggestions("", self._suffixes),
         )
         self.button = ipywidgets.Button(description="Open", button_style="primary")
         self.current = Content()
@@ -67,7 +66,6 @@ class Import(Step):
             self.current,
         )
         self.button.on_click(lambda _: self._open_typed())
-        self.path.on_msg(self._submitted)
         self.when(self.path, "value", self._complete)
         self.watch()
 
@@ -79,10 +77,6 @@ class Import(Step):
         options = tuple(suggestions(typed, self._suffixes))
         if options != self.path.options:
             self.path.options = options
-
-    def _submitted(self, widget: object, message: Any, buffers: object) -> None:
-        if isinstance(message, dict) and message.get("event") == "submit":
-            self._open_typed()
 
     def _open_typed(self) -> None:
         typed = self.path.value.strip()
