@@ -26,7 +26,8 @@ UNCHECKED = {
     r"test_bernoulli.*": "random: the reference draws from a generator of its own",
     r"test_training_dropout(_default|_mask|_default_mask)?": "random: what is dropped is the reference's own draw",
 }
-"""Names of cases whose numbers no other implementation can give → why; only shapes and dtypes are compared."""
+"""Names of cases whose numbers no other implementation can give → why; shapes and dtypes are compared, and what the
+operator says of the distribution."""
 
 
 @dataclass(frozen=True)

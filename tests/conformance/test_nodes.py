@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from tests.conformance import node_pool, node_report
+from tests.conformance import node_pool, node_random, node_report
 from tests.conformance.node_cases import Case, collect, sample
 from tests.conformance.node_check import ROUTES, Outcome, _compared
 from tests.conformance.nodes import run
@@ -96,6 +96,19 @@ COMPARED = {
 def test_differences_are_seen(found: object, wanted: object, declared: str, message: str) -> None:
     difference = _compared(found, wanted, declared, True)
     assert difference == "" if not message else message in difference
+
+
+@pytest.mark.parametrize("name", ["test_bernoulli", "test_bernoulli_seed_expanded"])
+def test_draws_are_judged_by_their_distribution(name: str) -> None:
+    case = node_random.enlarged(next(case for case in collect() if case.name == name))
+    rng = np.random.default_rng(1884)
+    shares = 1 - case.inputs[0] if "expanded" in name else case.inputs[0]
+    drawn = (rng.uniform(size=shares.shape) < shares).astype(np.float32)
+    assert node_random.difference(drawn, case) == ""
+    assert "of the draws are 1, of the reference's" in node_random.difference(1 - drawn, case)
+    assert "neither 0 nor 1" in node_random.difference(drawn * 2, case)
+    alike = np.repeat(rng.uniform(size=node_random.TIMES), shares.size // node_random.TIMES) < shares
+    assert "are alike" in node_random.difference(alike, case)
 
 
 def _outcome(case: str, variant: str, verdict: str, *causes: str) -> Outcome:

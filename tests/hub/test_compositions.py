@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from tests.hub.composing import Array, Composed, assert_composed, expanded, refusals
+from tests.hub.composing import Array, Composed, assert_composed, expanded, refusals, run
 from workbench.hub.compositions import TABLE, integer, loss, movement, rotary, sampling, spectrum
 
 RNG = np.random.default_rng(12)
@@ -105,6 +105,26 @@ def test_it_computes_what_the_operator_does(composed: Composed) -> None:
         found = ReferenceEvaluator(composed.model()).run(None, composed.feeds)
         want = {name: np.asarray(array) for name, array in zip(composed.outputs, found, strict=True)}
     assert_composed(composed, want)
+
+
+REGIONS = np.asarray(
+    [[0, 0, 0, 7, 6], [1, 2, 1, 4, 3], [1, 2.5, -1.5, 9, 2.49999], [0, 5, 4, 3, 2], [1, 9, 9, 12, 12], [0, 3, 3, 3, 3]],
+    np.float32,
+)
+POOLED = {
+    "cells": {"pooled_shape": [3, 2]},
+    "scaled": {"pooled_shape": [2, 5], "spatial_scale": 0.625},
+    "one": {"pooled_shape": [1, 1], "spatial_scale": 1.7},
+}
+
+
+@pytest.mark.parametrize("attributes", POOLED.values(), ids=POOLED)
+def test_regions_are_pooled_as_onnxruntime_pools_them(attributes: dict[str, Any]) -> None:
+    """onnx has no reference of it, onnxruntime has it at opsets below the hub's."""
+    composed = case("MaxRoiPool", f(2, 3, 7, 8), REGIONS, **attributes)
+    older = composed.model()
+    older.opset_import[0].version = 21
+    assert_composed(composed, run(older, composed.feeds))
 
 
 REFUSED = [

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
+import workbench
 from tests.formats.coreml.writing import (
     Array,
     Case,
@@ -58,6 +60,45 @@ def test_written_and_read_back_it_computes_the_same(case: Case) -> None:
     want = expected(case)
     for name, array in run_written(written(case.model()), case.feeds).items():
         assert_same(array, want[name], case)
+
+
+WIDE = np.asarray([0, 1, -1, 5, -7, 2**30, -(2**30), 2**31 - 1, -(2**31), 0x5A5A5A5A], np.int32)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 15, 29, 30, 31, 32, 40, -1])
+def test_a_shift_to_the_left_drops_what_leaves_the_width(count: int) -> None:
+    """Of int32, by ONNX's definition since opset 28 and, with what was shifted as unsigned, by that before."""
+    counts = np.full(WIDE.shape, count, np.int32)
+    shifted = WIDE.view(np.uint32).astype(np.uint64) << (count if 0 <= count < 32 else 33)
+    want = (shifted & 0xFFFFFFFF if 0 <= count < 32 else shifted * 0).astype(np.uint32).view(np.int32)
+    case = Case("left", "BitShift", (WIDE, counts), {"direction": "LEFT"})
+    for model in (case.model(28), _unsigned(case)) if 0 <= count < 32 else (case.model(28),):
+        (found,) = workbench.load(model).convert("coreml").run(case.feeds).values()
+        np.testing.assert_array_equal(found, want)
+
+
+def _unsigned(case: Case) -> onnx.ModelProto:
+    """The node between casts to uint32 and back."""
+    model = case.model()
+    del model.graph.node[:]
+    to = (onnx.TensorProto.UINT32, onnx.TensorProto.UINT32, onnx.TensorProto.INT32)
+    model.graph.node.extend([
+        onnx.helper.make_node("Cast", ["i0"], ["x"], to=to[0]), onnx.helper.make_node("Cast", ["i1"], ["c"], to=to[1]),
+        onnx.helper.make_node("BitShift", ["x", "c"], ["s"], direction="LEFT"),
+        onnx.helper.make_node("Cast", ["s"], ["o0"], to=to[2]),
+    ])  # fmt: skip
+    return model
+
+
+def test_a_shift_to_the_left_of_64_bits_holds_what_fits() -> None:
+    case = Case("left", "BitShift", (np.asarray([3, -3, 1, 9]), np.asarray([4, 20, 30, 64])), {"direction": "LEFT"})
+    (found,) = workbench.load(case.model(28)).convert("coreml").run(case.feeds).values()
+    np.testing.assert_array_equal(found, [48, -3 * 2**20, 2**30, 0])
+
+
+def test_what_is_shifted_to_the_left_and_read_as_unsigned_is_refused() -> None:
+    case = Case("left", "BitShift", (np.asarray([3], np.uint32), np.asarray([4], np.uint32)), {"direction": "LEFT"})
+    assert "may leave the 32 bits" in drafted(case.model()).outcomes[0].note
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

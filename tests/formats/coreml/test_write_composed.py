@@ -66,3 +66,13 @@ def test_an_operator_of_onnxruntime_stays_what_it_is_in_onnx() -> None:
     model = workbench.load(typed(ALL["QuickGelu"]))
     converted = model.convert("onnx")
     assert [layer.operator for layer in converted.layers] == [f"{CONTRIB}.QuickGelu"]
+
+
+def test_regions_are_pooled_as_onnxruntime_pools_them() -> None:
+    image = np.random.default_rng(8).standard_normal((2, 3, 7, 8)).astype(np.float32)
+    composed = Composed("roi", "MaxRoiPool", (image, test_compositions.REGIONS), {"pooled_shape": [3, 2]})
+    older = composed.model()
+    older.opset_import[0].version = 21
+    want = run(older, composed.feeds)
+    got = run_written(written(composed.model()), composed.feeds)
+    np.testing.assert_array_equal(got["o0"], want["o0"])

@@ -177,6 +177,14 @@ FOLLOWING = {
     "rows": "s = ReduceSum(x, one, ); c = Greater(s, nought); f = Reshape(c, all); r = Compress<axis=0>(x, f);"
             "w = Softmax(r); y = MatMul(w, k)",
     "in_line": "p = NonZero(x); t = Transpose(p); g = GatherND(x, t); y = Concat<axis=0>(g, g, k)",
+    "sliced": "p = NonZero(x); t = Transpose(p); g = GatherND(x, t); y = Slice(g, one, two)",
+    "of_its_length": "p = NonZero(x); s = Shape<start=1>(p); z = ConstantOfShape(s); n = Squeeze(s);"
+                     "r = Range(zero, n, step); c = Cast<to=1>(r); y = Add(z, c)",
+    "chosen": "p = NonZero(x); t = Transpose(p); g = GatherND(x, t); s = ReduceSum<keepdims=0>(x);"
+              "c = Greater(s, nought); y = If(c) <then_branch = t () => (float[k] a) { a = Exp(g) },"
+              "else_branch = e () => (float[k] b) { b = Neg(g) }>",
+    "repeated": "p = NonZero(x); t = Transpose(p); g = GatherND(x, t); y = Loop(two, , g) <body = b"
+                "(int64 i, bool o, float[k] s) => (bool go, float[k] d) { go = Identity(o); d = Add(s, s) }>",
     "twice": "p = NonZero(x); q = Neg(x); r = Relu(q); z = NonZero(r); a = Concat<axis=1>(p, z); y = Cast<to=1>(a)",
 }  # fmt: skip
 
@@ -185,7 +193,14 @@ FOLLOWING = {
 @pytest.mark.parametrize("shapes", [{}, {"x": (Range(1, 9, 4), 3)}], ids=["fixed", "open"])
 def test_what_follows_from_such_a_length(name: str, shapes: dict[str, Any]) -> None:
     constants = {"k": RNG.standard_normal((3,) if name == "in_line" else (3, 2)).astype(np.float32)}
-    constants |= {"zero": np.asarray(0), "one": np.asarray([1]), "nought": np.float32(0), "all": np.asarray([-1])}
+    constants |= {
+        "zero": np.asarray(0),
+        "step": np.asarray(1),
+        "one": np.asarray([1]),
+        "two": np.asarray([2]),
+        "nought": np.float32(0),
+        "all": np.asarray([-1]),
+    }
     source = graph("float[4, 3] x" if not shapes else "float[n, 3] x", FOLLOWING[name], **constants)
     model = load(source).convert("coreml", shapes=shapes)
     for rows in (4,) if not shapes else (1, 4, 9):

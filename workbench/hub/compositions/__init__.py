@@ -13,6 +13,7 @@ from workbench.hub.compositions import (
     integer,
     loss,
     movement,
+    regions,
     rotary,
     sampling,
     spectrum,
@@ -20,6 +21,9 @@ from workbench.hub.compositions import (
 )
 from workbench.hub.compositions.table import TABLE
 
-FAMILIES = (distinct, features, integer, loss, movement, rotary, sampling, spectrum, training, *contrib.FAMILIES)
+FAMILIES = (
+    *(distinct, features, integer, loss, movement, regions, rotary, sampling, spectrum, training),
+    *contrib.FAMILIES,
+)
 
 __all__ = ["FAMILIES", "TABLE"]

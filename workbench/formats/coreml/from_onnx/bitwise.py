@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
 from workbench.formats.coreml.from_onnx.carrier import NARROW
 from workbench.formats.coreml.from_onnx.narrow import wrapped
@@ -20,6 +21,7 @@ from workbench.lowering import Refused
 
 _LOGIC = {"BitwiseAnd": "logical_and", "BitwiseOr": "logical_or", "BitwiseXor": "logical_xor"}
 _HALF = np.int32(2**30)
+_SIGNED = {"uint32": ir.DataType.INT32, "uint64": ir.DataType.INT64}
 
 
 @lowers("BitwiseNot", since=18)
@@ -69,6 +71,8 @@ def bitshift_11(node: HubNode, t: ProgramTarget) -> Any:
     """By a product with a power of two, or a division that rounds down; what is shifted out is gone."""
     dtype, left = node.dtype(node.outputs[0]), node.attr_string("direction") == "LEFT"
     width = int(np.iinfo(dtype).bits)
+    if left and dtype in _SIGNED and _read_as(node.outputs[0], _SIGNED[dtype]):
+        return _shifted_around(node, t)
     if left and dtype not in NARROW:
         raise Refused(
             f"a {dtype} shifted to the left may leave the 32 bits of Core ML's integers",
@@ -84,6 +88,37 @@ def bitshift_11(node: HubNode, t: ProgramTarget) -> Any:
         return found if bits < 31 else t.op("select", cond=beyond, a=np.int32(0), b=found)
     kept = t.op("mod", x=t.broadcast(x, shape), y=_power(t, t.op("sub", x=np.int32(width), y=count)))
     return wrapped(t, t.op("mul", x=kept, y=_power(t, count)), dtype)
+
+
+def _read_as(value: ir.Value, dtype: ir.DataType) -> bool:
+    """Whether the bits are only read as those of signed integers, further shifts to the left included."""
+    readers = value.consumers()
+    return bool(readers) and not value.is_graph_output() and all(_reads_as(node, value, dtype) for node in readers)
+
+
+def _reads_as(node: ir.Node, value: ir.Value, dtype: ir.DataType) -> bool:
+    if node.op_type == "Cast":
+        return node.attributes["to"].as_int() == dtype.value
+    shift = node.op_type == "BitShift" and node.attributes["direction"].as_string() == "LEFT"
+    return shift and node.inputs[0] is value is not node.inputs[1] and _read_as(node.outputs[0], dtype)
+
+
+def _shifted_around(node: HubNode, t: ProgramTarget) -> Var:
+    """x · 2ᶜ modulo 2³², as int32.
+
+    Of x the lower 31 − c bits are kept, less the bit above them, which becomes the sign; nothing on the way leaves the
+    32 bits. Of 64 bits the lower 32 are the number, if it fits.
+    """
+    shape = node.shape(node.outputs[0])
+    x, count = (t.broadcast(t.var(node.value(index)), shape) for index in range(2))
+    by = t.op("minimum", x=t.op("maximum", x=count, y=np.int32(1)), y=np.int32(31))
+    part = _power(t, t.op("sub", x=np.int32(31), y=by))
+    sign = t.op("mod", x=t.op("floor_div", x=x, y=part), y=np.int32(2))
+    rest = t.op("sub", x=t.op("mod", x=x, y=part), y=t.op("mul", x=sign, y=part))
+    half = t.op("mul", x=rest, y=_power(t, t.op("sub", x=by, y=np.int32(1))))
+    moved = t.op("mul", x=half, y=np.int32(2))
+    inside = t.select(t.op("greater_equal", x=count, y=np.int32(32)), np.int32(0), moved, shape)
+    return t.select(t.op("equal", x=count, y=np.int32(0)), x, inside, shape)
 
 
 def _power(t: ProgramTarget, exponent: Var) -> Var:
