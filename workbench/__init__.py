@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from workbench._version import __version__
 from workbench.errors import (
     Cancelled,
+    CompressionWarning,
     ConversionError,
     ExecutionError,
     LimitError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cancelled",
+    "CompressionWarning",
     "ConversionError",
     "ExecutionError",
     "ImageInput",

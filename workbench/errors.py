@@ -6,7 +6,7 @@ is raised and is not a :class:`WorkbenchError` is a defect of the workbench.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from workbench.words import lines, one_line
@@ -37,6 +37,14 @@ class ExecutionError(WorkbenchError):
 
 class SaveError(WorkbenchError):
     """A model cannot be written to its destination; whatever stood there before is untouched."""
+
+
+class CompressionWarning(UserWarning):
+    """Weights of a converted model are not compressed, though that was asked for."""
+
+    def __init__(self, scheme: str, weights: Sequence[str]) -> None:
+        self.weights = tuple(weights)
+        super().__init__(f"compress={scheme!r}: these weights are held as they were: {', '.join(self.weights)}.")
 
 
 class Cancelled(WorkbenchError):

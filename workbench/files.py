@@ -94,9 +94,10 @@ def digest(path: Path) -> str:
 
 
 def _hash_into(found: Any, path: Path) -> None:
-    with path.open("rb") as handle:
-        while chunk := handle.read(1 << 20):
-            found.update(chunk)
+    piece = memoryview(bytearray(1 << 18))
+    with path.open("rb", buffering=0) as handle:
+        while count := handle.readinto(piece):
+            found.update(piece[:count])
 
 
 @contextlib.contextmanager

@@ -34,14 +34,16 @@ Route = Callable[[Path, Path, str], None]
 
 
 def ours() -> Route:
-    import onnx  # noqa: F401
+    import numpy.random  # noqa: F401  # else, as those below, it is imported by the conversion
     import onnxruntime  # noqa: F401
 
     import workbench as wb
-    from workbench.formats.coreml import read, toolkit, write  # noqa: F401  # else they are imported by the conversion
+    import workbench.formats.nnef
+    import workbench.model
+    from workbench.formats.coreml import program_form, read, toolkit, write  # noqa: F401
     from workbench.formats.onnx import read as read_onnx  # noqa: F401
 
-    toolkit.coremltools()
+    toolkit.submodule("converters.mil.backend.mil.load")
 
     def convert(source: Path, target: Path, precision: str) -> None:
         wb.load(source).convert("coreml", precision=precision).save(target)

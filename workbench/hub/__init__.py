@@ -11,7 +11,17 @@ from workbench.hub.specialize import Specialized, fixed_dims, fixed_inputs, open
 from workbench.hub.stamps import layers_of, stamp
 from workbench.hub.stored import Grid, stored_of
 from workbench.hub.symbolic import OpenShapes
-from workbench.hub.values import constant_of, dims_of, dtype_name, dtype_named, dtype_of, set_type, spec_of, subgraphs
+from workbench.hub.values import (
+    constant_of,
+    dims_of,
+    dtype_name,
+    dtype_named,
+    dtype_of,
+    is_constant,
+    set_type,
+    spec_of,
+    subgraphs,
+)
 
 __all__ = [
     "IR_VERSION",
@@ -37,6 +47,7 @@ __all__ = [
     "fixed_inputs",
     "flexible_inputs",
     "foresee",
+    "is_constant",
     "layers_of",
     "lower_graph",
     "needed_nodes",

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from workbench.hub.opset import schema_of, since_version
 from workbench.hub.stamps import approximations_of, layers_of
 from workbench.hub.symbolic import OpenShapes
-from workbench.hub.values import constant_of, dtype_name
+from workbench.hub.values import constant_of, dtype_name, is_constant
 from workbench.lowering import Refused
 
 Array = np.ndarray[Any, Any]
@@ -70,6 +70,10 @@ class HubNode:
     def constant(self, index: int) -> Array | None:
         """The input's array if it is a constant; ``None`` if it is omitted or computed."""
         return constant_of(self.input(index))
+
+    def is_constant(self, index: int) -> bool:
+        """Whether the input is a constant; a weight is not read for it."""
+        return is_constant(self.input(index))
 
     def require_constant(self, index: int) -> Array:
         """The input's array; refused if it is omitted or computed at run time."""

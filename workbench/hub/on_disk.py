@@ -8,6 +8,7 @@ it, does no harm.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import threading
@@ -23,6 +24,7 @@ from workbench.errors import ModelError
 Array = np.ndarray[Any, Any]
 
 _PIECE = 4 << 20
+_LARGE = 4 << 20
 _IDENTITY = "workbench.identity"
 _IN_PIECES = "MADV_DONTNEED"  # Linux and macOS: what was read of a map does not stay in memory
 
@@ -90,7 +92,7 @@ class OnDisk(ir.LazyTensor):
     def _read(self) -> ir.TensorProtocol:
         array = None if self._array is None else self._array()
         if array is None:
-            array = np.empty(self.shape.numpy(), np.dtype(self.dtype.numpy()).newbyteorder("<"))
+            array = _memory(self.shape.numpy(), np.dtype(self.dtype.numpy()).newbyteorder("<"))
             self.held.read(self.offset, array.reshape(-1).view(np.uint8).data)
             array.flags.writeable = False
             self._array = weakref.ref(array)
@@ -98,6 +100,14 @@ class OnDisk(ir.LazyTensor):
 
     def __repr__(self) -> str:
         return f"OnDisk({self.dtype.name.lower()}{list(self.shape.numpy())})"
+
+
+def _memory(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """An array to fill. For a large one numpy asks the kernel for huge pages, which it may search for long."""
+    size = math.prod(shape) * dtype.itemsize
+    if size < _LARGE or not hasattr(mmap, "MAP_PRIVATE"):
+        return np.empty(shape, dtype)
+    return np.ndarray(shape, dtype, mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 def remember(tensor: ir.ExternalTensor) -> None:

@@ -83,6 +83,11 @@ def has_subgraph(node: ir.Node) -> bool:
     return next(subgraphs(node), None) is not None
 
 
+def is_constant(value: ir.Value | None) -> bool:
+    """Whether :func:`constant_of` has an array for the value, which is not read for it."""
+    return value is not None and value.const_value is not None and not value.is_graph_input()
+
+
 def constant_of(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
     """The array of an initializer or constant; ``None`` if the value is computed, fed or omitted."""
     if value is None or value.const_value is None or value.is_graph_input():

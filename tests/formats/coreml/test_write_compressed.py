@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from onnx import helper
 import workbench as wb
 from workbench.errors import OptionError
 from workbench.formats.coreml import options as chosen
+from workbench.formats.coreml import toolkit
 
 RNG = np.random.default_rng(3)
 SCHEMES = ("palettize8", "palettize4", "int8", "int4")
@@ -88,6 +90,89 @@ def test_the_same_bytes_every_time(tmp_path: Path) -> None:
 def test_a_scheme_that_the_target_does_not_have_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(wb.OptionError, match=message):
         wb.load(network()).plan("coreml", **options)
+
+
+def widths(channels: int, rank: int) -> wb.Model:
+    """One layer whose weights have so many input channels: a matrix product, or a depthwise convolution."""
+    feeds = helper.make_tensor_value_info(
+        "x", onnx.TensorProto.FLOAT, [2, channels, 6, 6] if rank == 4 else [2, channels]
+    )
+    weight: tuple[int, ...]
+    if rank == 4:
+        weight, node = (channels, 1, 5, 5), helper.make_node("Conv", ["x", "w"], ["y"], name="layer", group=channels)
+    else:
+        weight, node = (channels, 96), helper.make_node("MatMul", ["x", "w"], ["y"], name="layer")
+    shape = [2, channels, 2, 2] if rank == 4 else [2, 96]
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [feeds],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, shape)],
+        [onnx.numpy_helper.from_array(RNG.normal(size=weight).astype(np.float32), "w")],
+    )
+    return wb.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]))
+
+
+@pytest.mark.parametrize(
+    ("channels", "rank", "shares"),
+    [(48, 2, 24), (64, 2, 32), (97, 2, 97), (128, 4, 25)],
+    ids=["a smaller block", "the usual block", "a prime number", "depthwise"],
+)
+def test_int4_leaves_no_weights_whatever_their_channels(
+    channels: int, rank: int, shares: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = widths(channels, rank)
+    (row,) = source.plan("coreml", compress="int4", target="iOS18")
+    assert "int4" in row.note
+    converted = source.convert("coreml", compress="int4", target="iOS18")
+    assert capfd.readouterr().err == ""
+    (name,) = [layer.name for layer in converted.layers if layer.operator.startswith("constexpr_")]
+    stored = converted.weights[name]
+    parts = stored.T.reshape(96, -1, shares) if rank == 2 else stored.reshape(channels, -1, shares)
+    assert max(len(np.unique(part)) for part in parts.reshape(-1, shares)) <= 16
+    report = wb.compare(source, converted)
+    assert report.outputs[0].approximate
+    found = report.outputs[0].accumulated
+    assert found is not None
+    assert found.relative_l2 < 0.2
+
+
+def test_a_weight_that_two_layers_read_by_other_axes_is_compressed_for_each() -> None:
+    """An embedding that gives the scores too: coremltools leaves it, for it finds no axis of its channels."""
+    table = RNG.normal(size=(64, 48)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["table", "ids"], ["rows"], name="rows"),
+            helper.make_node("MatMul", ["y", "table"], ["scores"], name="scores"),
+        ],
+        "g",
+        [
+            helper.make_tensor_value_info("ids", onnx.TensorProto.INT32, [3]),
+            helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2, 64]),
+        ],
+        [
+            helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, [3, 48]),
+            helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, [2, 48]),
+        ],
+        [onnx.numpy_helper.from_array(table, "table")],
+    )
+    source = wb.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]))
+    for scheme in ("int8", "int4", "palettize4"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", wb.CompressionWarning)
+            converted = source.convert("coreml", compress=scheme, target="iOS18")
+        held = [layer for layer in converted.layers if layer.operator.startswith("constexpr_")]
+        assert len(held) == 2, scheme
+
+
+def test_what_is_left_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = toolkit.submodule("optimize.coreml._quantization_passes")
+    monkeypatch.setattr(passes.linear_quantize_weights, "transform_op", lambda self, operation: None)
+    with pytest.warns(
+        wb.CompressionWarning, match=r"compress='int8': these weights are held as they were: kernel\."
+    ) as found:
+        wb.load(network()).convert("coreml", compress="int8")
+    assert found[0].message.weights == ("kernel",)  # type: ignore[union-attr]
 
 
 def test_without_scikit_learn_palettes_are_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

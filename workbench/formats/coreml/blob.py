@@ -24,7 +24,8 @@ Array = np.ndarray[Any, Any]
 _ALIGNMENT = 64
 _SENTINEL = 0xDEADBEEF
 _VERSION = 2
-_PIECE = 4 << 20
+_PIECE = 1 << 20
+"""Bytes written at once: for more, the kernel looks for large pages of its cache, several times as long."""
 _TILE = 32
 _RECORD = struct.Struct("<IIQQQ")
 
@@ -159,9 +160,11 @@ class BlobWriter:
 
 
 def _pieces(array: Array) -> Iterator[Array]:
-    """The bytes in the order of the elements; of an array that lies otherwise in memory, a few rows at a time."""
+    """The bytes in the order of the elements, in pieces; of an array that lies otherwise in memory, some rows each."""
     if array.flags.c_contiguous:
-        yield array.reshape(-1).view(np.uint8)
+        data = array.reshape(-1).view(np.uint8)
+        for begin in range(0, data.size, _PIECE):
+            yield data[begin : begin + _PIECE]
         return
     rows = max(1, _PIECE * array.shape[0] // array.nbytes)
     for begin in range(0, array.shape[0], rows):

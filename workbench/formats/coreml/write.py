@@ -6,6 +6,7 @@ import difflib
 import math
 import shutil
 import tempfile
+import warnings
 import weakref
 from collections import Counter
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.document import Dim, Document, Progress, Provenance, TensorLink, TensorSpec
-from workbench.errors import OptionError
+from workbench.errors import CompressionWarning, OptionError
 from workbench.formats.base import Draft, Source
 from workbench.formats.coreml import passes, toolkit
 from workbench.formats.coreml.compression import SCHEMES, compress, is_compressed
@@ -180,12 +181,14 @@ class ProgramDraft(Draft):
             program = toolkit.mil().Program()
             program.add_function("main", self._target.function)
             passes.run(program, lineage, self._float32_keeper(), progress, left_out(self._options.passes))
-            if self._options.compress:
-                compress(program, SCHEMES[self._options.compress], progress)
+            scheme = SCHEMES.get(self._options.compress)
+            left = compress(program, scheme, progress) if scheme is not None else []
             program._check_early_error_out_for_invalid_program()
             provenance = self._provenance(program.functions["main"], lineage)
             classifier = self._presentation.config(self._probabilities())
             message = export(program, weights, self._options.specification, classifier)
+        if left:
+            warnings.warn(CompressionWarning(self._options.compress, left), stacklevel=2)
         self._presentation.describe(
             message.description, {own: spec.name for own, spec in self._target.input_names.items()}
         )

@@ -24,7 +24,7 @@ def conv_22(node: HubNode, t: ProgramTarget) -> Any:
     _check_rank(shape)
     if is_open(node.shape(weights)):
         raise Refused("computed weights of an open size", "fix the size with shapes={…}, or make them constants")
-    if node.constant(1) is None and max(windows.dilations) > 1:
+    if not node.is_constant(1) and max(windows.dilations) > 1:
         raise Refused("computed weights cannot be dilated in Core ML", "make the weights constants of the model")
     return _with_bias(node, t, _transposable=False, arguments={
         "x": t.var(node.value(0)), "weight": t.var(weights), "strides": list(windows.strides), **windows.padding,
@@ -42,7 +42,7 @@ def _with_bias(node: HubNode, t: ProgramTarget, *, _transposable: bool, argument
     operator = "conv_transpose" if _transposable else "conv"
     if node.input(2) is None:
         return t.op(operator, **arguments)
-    if node.constant(2) is not None:
+    if node.is_constant(2):
         return t.op(operator, bias=t.var(node.value(2)), **arguments)
     return _add_bias(t.op(operator, **arguments), t.var(node.value(2)), t)
 

@@ -28,7 +28,7 @@ from workbench.formats.coreml.from_onnx.dimensions import Dimensions
 from workbench.formats.coreml.from_onnx.names import Names
 from workbench.formats.coreml.from_onnx.shaping import Shaping
 from workbench.formats.coreml.from_onnx.stored import written
-from workbench.hub import Grid, HubNode, OpenShapes, constant_of, spec_of, stamp, stored_of
+from workbench.hub import Grid, HubNode, OpenShapes, constant_of, is_constant, spec_of, stamp, stored_of
 from workbench.hub.sizes import Extent, Size
 from workbench.lowering import Refused
 
@@ -224,7 +224,7 @@ class ProgramTarget(Shaping):
                 carrier(node.dtype(value))
                 if node.operator not in MOVERS:
                     check_rank(value.name, node.shape(value))
-        fed = [value for value in node.inputs if value is not None and value.name and constant_of(value) is None]
+        fed = [value for value in node.inputs if value is not None and value.name and not is_constant(value)]
         made = [value for value in node.outputs if value.name]
         if node.operator not in EMPTY_PARTS:
             for value in (*fed, *made):
