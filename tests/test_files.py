@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from workbench import files
 from workbench.errors import ModelError, SaveError
-from workbench.files import contained, replacing
+from workbench.files import begin_flush, contained, replacing
 
 
 @pytest.fixture
@@ -124,3 +126,42 @@ def test_a_killed_writer_leaves_a_whole_folder(tmp_path: Path) -> None:
         writer.wait()
         writer.stdout.close()
         assert (destination / "a").read_bytes() == (destination / "b").read_bytes()
+
+
+def test_everything_is_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed, rename, fsync = set(), os.replace, os.fsync
+
+    def noted(handle: int) -> None:
+        flushed.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    def renamed(new: Path, old: Path) -> None:
+        parts = [new, *new.rglob("*")]
+        assert len(parts) == 24
+        assert {part.stat().st_ino for part in parts} <= flushed
+        rename(new, old)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(os, "replace", renamed)
+    with replacing(tmp_path / "model") as partial:
+        (partial / "inner" / "most").mkdir(parents=True)
+        for number in range(20):
+            (partial / ("inner" if number % 2 else "inner/most") / f"{number}.dat").write_bytes(b"w")
+        (partial / "graph.nnef").write_bytes(b"g")
+    assert tmp_path.stat().st_ino in flushed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the others have no such call")
+def test_much_that_was_written_is_on_its_way_to_the_disk_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+    monkeypatch.setattr(files, "_sync_file_range", lambda: lambda *given: begun.append(given[1:3]))
+    monkeypatch.setattr(files, "_EARLY", 100)
+    with (tmp_path / "file").open("wb") as target:
+        place = 0
+        for _ in range(5):
+            target.write(b"w" * 60)
+            place = begin_flush(target, place)
+    assert begun == [(0, 120), (120, 120)]
+    assert begin_flush(io.BytesIO(b"w" * 300), 0) == 0

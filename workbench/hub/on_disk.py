@@ -8,6 +8,7 @@ it, does no harm.
 
 from __future__ import annotations
 
+import errno
 import math
 import mmap
 import os
@@ -20,10 +21,11 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.errors import ModelError
+from workbench.files import begin_flush
 
 Array = np.ndarray[Any, Any]
 
-_PIECE = 4 << 20
+_PIECE = 256 << 10  # with larger ones a system that looks for large pages of memory takes longer
 _LARGE = 4 << 20
 _IDENTITY = "workbench.identity"
 _IN_PIECES = "MADV_DONTNEED"  # Linux and macOS: what was read of a map does not stay in memory
@@ -136,7 +138,7 @@ def write_elements(tensor: ir.TensorProtocol, target: IO[bytes]) -> None:
 def _write_external(tensor: ir.ExternalTensor, target: IO[bytes]) -> None:
     identity = tensor.meta.get(_IDENTITY)
     if identity is not None:
-        with open(tensor.path, "rb") as source:
+        with open(tensor.path, "rb", buffering=0) as source:
             if _identity(os.fstat(source.fileno())) == identity:
                 _copy(source, tensor.offset or 0, tensor.nbytes, target)
                 return
@@ -154,41 +156,75 @@ def _write_array(array: Array, target: IO[bytes], mapped: mmap.mmap | None = Non
     flat = array.reshape(-1) if array.flags.c_contiguous else array.flat
     count = max(_PIECE // array.itemsize, 1)
     little = array.dtype.newbyteorder("<")
+    begun = target.tell()
     for begin in range(0, array.size, count):
         target.write(np.ascontiguousarray(flat[begin : begin + count], little).view(np.uint8).data)
+        begun = begin_flush(target, begun)
         if mapped is not None and hasattr(mmap, _IN_PIECES):
             mapped.madvise(getattr(mmap, _IN_PIECES))
 
 
 def _copy(source: IO[bytes], offset: int, length: int, target: IO[bytes]) -> None:
-    """Append a part of one file to another, in the kernel where it can."""
-    done = _copied_by_kernel(source.fileno(), offset, length, target)
-    source.seek(offset + done)
-    while done < length:
-        piece = source.read(min(_PIECE, length - done))
-        if not piece:
-            raise ModelError(f"{source.name}: the file ends before its weights do; it was changed.")
-        target.write(piece)
-        done += len(piece)
+    """Append a part of one file to another, in pieces that end where blocks of the target end.
+
+    A copy within the kernel (``copy_file_range``) takes a third more time where the two offsets do not lie alike in
+    their pages, and those of weights do not.
+    """
+    append = _append_mapped if hasattr(mmap, "MAP_POPULATE") and _is_file(target) else _append_read
+    place = begun = target.tell()
+    end = place + length
+    while place < end:
+        count = min(_PIECE - place % _PIECE, end - place)
+        try:
+            append(source, offset, count, target)
+        except (ValueError, EOFError) as error:
+            raise ModelError(f"{source.name}: the file ends before its weights do; it was changed.") from error
+        place, offset = place + count, offset + count
+        target.seek(place)
+        begun = begin_flush(target, begun)
 
 
-def _copied_by_kernel(source: int, offset: int, length: int, target: IO[bytes]) -> int:
-    """Copy between two files without a detour through this process; how many bytes were copied."""
-    if not hasattr(os, "copy_file_range"):
-        return 0
+def _is_file(target: IO[bytes]) -> bool:
     try:
-        target.flush()
-        place, number = target.tell(), target.fileno()
-        done = 0
-        while done < length:
-            count = os.copy_file_range(source, number, length - done, offset + done, place + done)
-            if not count:
-                break
-            done += count
-        target.seek(place + done)
-        return done
-    except OSError:  # no file (io.UnsupportedOperation), another file system, an old kernel
-        return 0
+        return target.fileno() >= 0
+    except OSError:  # io.UnsupportedOperation: it is in memory
+        return False
+
+
+def _append_read(source: IO[bytes], offset: int, count: int, target: IO[bytes]) -> None:
+    source.seek(offset)
+    data = source.read(count)
+    if len(data) < count:
+        raise EOFError
+    target.write(data)
+
+
+def _append_mapped(source: IO[bytes], offset: int, count: int, target: IO[bytes]) -> None:
+    """Linux: from a map whose pages are all there at once.
+
+    Only the kernel looks at it: should the file have become shorter meanwhile, that is an error and no signal.
+    """
+    skipped = offset % mmap.ALLOCATIONGRANULARITY
+    flags, begin = mmap.MAP_SHARED | mmap.MAP_POPULATE, offset - skipped
+    try:
+        mapped = mmap.mmap(source.fileno(), skipped + count, flags=flags, prot=mmap.PROT_READ, offset=begin)
+    except OSError:  # a file system without maps
+        _append_read(source, offset, count, target)
+        return
+    target.flush()
+    with mapped, memoryview(mapped) as view:
+        while skipped < len(view):
+            with view[skipped:] as rest:
+                skipped += _written(target.fileno(), rest)
+
+
+def _written(number: int, data: memoryview) -> int:
+    try:
+        return os.write(number, data)
+    except OSError as error:
+        if error.errno == errno.EFAULT:  # the pages are beyond the end of the file
+            raise EOFError from error
+        raise
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
