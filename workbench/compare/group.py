@@ -18,7 +18,7 @@ from workbench.document import Dim
 from workbench.executors import Fragment
 from workbench.executors.fragment import type_of
 from workbench.hub import dims_of, dtype_name
-from workbench.hub.half import as_half_bounds
+from workbench.hub.half import as_half_bounds, from_half
 
 if TYPE_CHECKING:
     from workbench.compare.engine import Engine
@@ -294,9 +294,9 @@ class Group:
                 continue
             found.shape, found.dtype = x.shape, x.dtype.name if x.dtype.kind != "O" else "string"
             accumulator.classes = pair.output and (x.ndim == 2 or _is_softmax(self.engine.reference, pair))
-            bounded, dtype = as_half_bounds(x, y), y.dtype
-            y = y.astype(np.float32) if dtype == np.float16 else y  # once: numpy is slow with float16
             base = base or (Base(x) if x.dtype.kind in "biuf" else None)
+            bounded, dtype = as_half_bounds(x, y, base and base.peak), y.dtype
+            y = from_half(y) if dtype == np.float16 else y  # once: numpy is slow with float16
             same = x.dtype == dtype and held is own and self.same.get(pair.target, never)[sample]
             known = base if bounded is x else None
             taken.append((y, accumulator.update(bounded, y, self.first + sample, known, same, dtype)))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.compare.sums import BLOCK, HUGE, TINY, Base, dot
+from workbench.compare.sums import BLOCK, HUGE, TINY, Base, dot, scratch
 
 Array = np.ndarray[Any, Any]
 
@@ -159,11 +159,13 @@ class Accumulator:
         self._floor = math.sqrt(_epsilon(self._coarse)) * base.peak
         self._wide = base.wide or y.dtype.kind != "f" or y.itemsize > 4
         at, largest, before = -1, self._max, self._dd
-        for place, start in enumerate(range(0, x.size, BLOCK)):
-            first, second = x[start : start + BLOCK], y[start : start + BLOCK]
-            where, value = self._block(first, second, base.squares[place])
-            if value > largest:
-                at, largest = start + where, value
+        squares = base.squares
+        with np.errstate(all="ignore"):
+            for place, start in enumerate(range(0, x.size, BLOCK)):
+                first, second = x[start : start + BLOCK], y[start : start + BLOCK]
+                where, value = self._block(first, second, squares[place])
+                if value > largest:
+                    at, largest = start + where, value
         if at >= 0:
             self._max = largest
             self._index = tuple(int(i) for i in np.unravel_index(at, target.shape))
@@ -173,44 +175,44 @@ class Accumulator:
     def _block(self, x: Array, y: Array, xx: float) -> tuple[int, float]:
         """Add one block, whose Σx² is known; returns the place and the size of its largest difference."""
         precision: Any = np.float64 if self._wide else np.float32
-        with np.errstate(all="ignore"):
-            x, y = x.astype(precision, copy=False), y.astype(precision, copy=False)
-            difference = x - y
+        x, y = x.astype(precision, copy=False), y.astype(precision, copy=False)
+        difference = np.subtract(x, y, out=scratch.block(precision, 0, x.size))
+        magnitude = np.abs(difference, out=scratch.block(precision, 1, x.size))
+        where = int(magnitude.argmax())
+        largest = float(magnitude[where])
+        if not largest < HUGE:  # NaN, infinities, or too large for float32
+            x, y = self._without_special(x.astype(np.float64), y.astype(np.float64))
+            difference, precision = x - y, np.float64
             magnitude = np.abs(difference)
             where = int(magnitude.argmax())
-            largest = float(magnitude[where])
-            if not largest < HUGE:  # NaN, infinities, or too large for float32
-                x, y = self._without_special(x.astype(np.float64), y.astype(np.float64))
-                difference, precision = x - y, np.float64
-                magnitude = np.abs(difference)
-                where = int(magnitude.argmax())
-                largest, xx = float(magnitude[where]), dot(x, x)
-            self._xx += xx
-            if largest == 0:
-                self._yy += xx
-                self._xy += xx
-                return where, 0.0
-            if largest < TINY:
-                difference = difference.astype(np.float64)
-            xd, dd = dot(x.astype(difference.dtype, copy=False), difference), dot(difference, difference)
-            xy, yy = xx - xd, xx - 2 * xd + dd
-            if yy < _CANCELLED * xx:
-                xy, yy = dot(x, y), dot(y, y)
-            self._xd += xd
-            self._dd += dd
-            self._xy += xy
-            self._yy += yy
-            self._note_relative(np.abs(x), magnitude, precision(self._floor) or np.finfo(precision).tiny)
+            largest, xx = float(magnitude[where]), dot(x, x)
+        self._xx += xx
+        if largest == 0:
+            self._yy += xx
+            self._xy += xx
+            return where, 0.0
+        if largest < TINY:
+            difference = difference.astype(np.float64)
+        xd, dd = dot(x.astype(difference.dtype, copy=False), difference), dot(difference, difference)
+        xy, yy = xx - xd, xx - 2 * xd + dd
+        if yy < _CANCELLED * xx:
+            xy, yy = dot(x, y), dot(y, y)
+        self._xd += xd
+        self._dd += dd
+        self._xy += xy
+        self._yy += yy
+        self._note_relative(x, magnitude, precision(self._floor) or np.finfo(precision).tiny)
         return where, largest
 
     def _note_relative(self, x: Array, magnitude: Array, floor: Any) -> None:
         """Keep the largest relative difference, and what it is in units in the last place."""
-        against = np.maximum(x, floor, out=x)
-        relative = magnitude / against
+        against = np.abs(x, out=scratch.block(x.dtype, 2, x.size))
+        relative = np.maximum(against, floor, out=against)
+        np.divide(magnitude, against, out=relative)
         at = int(relative.argmax())
         if float(relative[at]) > self._relative:
             self._relative = float(relative[at])
-            self._ulp = float(magnitude[at]) / _spacing(float(against[at]), self._coarse)
+            self._ulp = float(magnitude[at]) / _spacing(max(float(abs(x[at])), float(floor)), self._coarse)
 
     def _without_special(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Count NaN and infinities and put zeros in their place, on both sides."""

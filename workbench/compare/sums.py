@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,23 @@ Array = np.ndarray[Any, Any]
 BLOCK = 32_768
 PIECE = 8_192
 TINY, HUGE = 1e-15, 1e15  # squares of values in between, and sums of a block of them, are normal float32 numbers
+
+
+class _Scratch(threading.local):
+    """Blocks to calculate in, one set for each thread: a block allocated anew is one that the processor has not seen."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[tuple[str, int], Array] = {}
+
+    def block(self, dtype: Any, place: int, size: int) -> Array:
+        """The block of that number, as far as it is needed."""
+        key = np.dtype(dtype).char, place
+        if key not in self._blocks:
+            self._blocks[key] = np.empty(BLOCK, dtype)
+        return self._blocks[key][:size]
+
+
+scratch = _Scratch()
 
 
 class Base:
@@ -90,12 +108,14 @@ def squared_distance(x: Array, y: Array) -> float:
     """Σ(x - y)² of two float arrays of one shape; positions where either is NaN or infinite count nothing."""
     total = 0.0
     x, y = x.reshape(-1), y.reshape(-1)
-    for start in range(0, x.size, BLOCK):
-        with np.errstate(all="ignore"):
-            difference = np.subtract(x[start : start + BLOCK], y[start : start + BLOCK], dtype=np.float32)
+    with np.errstate(all="ignore"):
+        for start in range(0, x.size, BLOCK):
+            first, second = x[start : start + BLOCK], y[start : start + BLOCK]
+            room = scratch.block(np.float32, 0, first.size)
+            difference = np.subtract(first, second, out=room, dtype=np.float32, casting="same_kind")
             found = dot(difference, difference)
             if not TINY < found < math.inf:
                 wide = np.nan_to_num(difference.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
                 found = dot(wide, wide)
-        total += found
+            total += found
     return total

@@ -14,14 +14,14 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.hub import layers_of, stamp
-from workbench.hub.half import to_half
+from workbench.hub.half import from_half, to_half
 
 _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 
 
 def round_to_half(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The float32 array with float16's values, as :func:`workbench.hub.half.to_half` has them."""
-    return to_half(array).astype(np.float32)
+    return from_half(to_half(array))
 
 
 def half_name(tensor: str) -> str:
