@@ -13,19 +13,12 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from tests.compare.spoiling import Fault, Graph, ints, set_attribute
+from tests.compare.spoiling import Fault, Graph, ints, registry, set_attribute, weights
 
 Array = np.ndarray[Any, Any]
 
 FAULTS: list[Fault] = []
-
-
-def fault(name: str, *signatures: str, setting: str = "", half: bool = False) -> Callable[[Any], Any]:
-    def register(inject: Any) -> Any:
-        FAULTS.append(Fault(name, signatures, inject, setting, half))
-        return inject
-
-    return register
+fault = registry(FAULTS)
 
 
 # Kinds that every network can have
@@ -66,13 +59,6 @@ def permuted(g: Graph) -> Iterator[Callable[[], ir.Node]]:
             yield lambda node=node, perm=perm, back=back: g.after(
                 node, ("Transpose", (), {"perm": perm}), ("Reshape", (back,), {})
             )
-
-
-def weights(g: Graph) -> Iterator[tuple[ir.Node, Array]]:
-    for node in g.nodes("Conv", "MatMul", "Gemm"):
-        weight = g.array(node, 1)
-        if weight is not None and weight.ndim >= 2 and weight.size >= 16:
-            yield node, weight
 
 
 @fault("weight transposed", "transposed weight")

@@ -118,6 +118,56 @@ def _large(tensor: str, array: Array) -> Steps:
     return nodes, constants
 
 
+def _asymmetric(tensor: str, array: Array) -> Steps:
+    low, high = min(float(array.min()), 0.0), max(float(array.max()), 0.0)
+    scale = (high - low) / 255
+    constants = [_constant("scale", scale), _constant("zero", round(-low / scale), np.uint8)]
+    nodes = [
+        _node("QuantizeLinear", [tensor, "$scale", "$zero"], "codes"),
+        _node("DequantizeLinear", ["$codes", "$scale", "$zero"]),
+    ]
+    return nodes, constants
+
+
+def _subtracted(tensor: str, array: Array) -> Steps:
+    """A half of the channels less the other half, and that twice beside itself."""
+    half = array.shape[1] // 2
+    split = helper.make_node(
+        "Split", [tensor, f"{PREFIX}_sizes"], [f"{PREFIX}_a", f"{PREFIX}_b"], name=f"{PREFIX}_split", axis=1
+    )
+    nodes = [split, _node("Sub", ["$a", "$b"], "less"), _node("Concat", ["$less", "$b"], axis=1)]
+    return nodes, [_constant("sizes", [half, half], np.int64)]
+
+
+def _resized(tensor: str, array: Array) -> Steps:
+    """Twice as large by linear interpolation, and small again by leaving out every second."""
+    constants = [
+        _constant("scales", [1, 1, 2, 2]),
+        _constant("starts", [0, 0], np.int64),
+        _constant("ends", [1 << 30, 1 << 30], np.int64),
+        _constant("axes", [2, 3], np.int64),
+        _constant("steps", [2, 2], np.int64),
+    ]
+    nodes = [
+        _node("Resize", [tensor, "", "$scales"], "larger", mode="linear", coordinate_transformation_mode="half_pixel"),
+        _node("Slice", ["$larger", "$starts", "$ends", "$axes", "$steps"]),
+    ]
+    return nodes, constants
+
+
+def _batch_normalised(tensor: str, array: Array) -> Steps:
+    """With a variance so small that epsilon counts."""
+    count = array.shape[1]
+    rng = np.random.default_rng(5)
+    constants = [
+        _constant("scale", rng.uniform(0.01, 0.05, count)),
+        _constant("shift", rng.normal(0, 0.1, count)),
+        _constant("mean", rng.normal(0, 0.1, count)),
+        _constant("variance", rng.uniform(1e-3, 4e-3, count)),
+    ]
+    return [_node("BatchNormalization", [tensor, "$scale", "$shift", "$mean", "$variance"], epsilon=1e-4)], constants
+
+
 def _has_size(array: Array) -> bool:
     return array.ndim >= 3 and array.size >= 64
 
@@ -132,6 +182,10 @@ def _has_channels(array: Array) -> bool:
 
 SETTINGS: dict[str, tuple[Callable[[Array], bool], Callable[[str, Array], Steps]]] = {
     "quantised": (_has_size, _quantised),
+    "asymmetric": (_has_size, _asymmetric),
+    "subtracted": (_has_channels, _subtracted),
+    "resized": (_is_image, _resized),
+    "batch normalised": (_has_channels, _batch_normalised),
     "average": (_is_image, _average),
     "normalised": (lambda array: _has_size(array) and array.shape[-1] >= 4, _normalised),
     "softmax": (lambda array: _has_size(array) and min(array.shape[-2:]) > 1, _softmax),

@@ -38,6 +38,19 @@ class Fault:
     half: bool = False
 
 
+def registry(faults: list[Fault]) -> Callable[..., Callable[[Any], Any]]:
+    """A decorator that puts what injects a fault into a list, with the other parts of a :class:`Fault`."""
+
+    def fault(name: str, *signatures: str, setting: str = "", half: bool = False) -> Callable[[Any], Any]:
+        def register(inject: Any) -> Any:
+            faults.append(Fault(name, signatures, inject, setting, half))
+            return inject
+
+        return register
+
+    return fault
+
+
 class Graph:
     """A copy of a converted model's hub graph that is being spoilt.
 
@@ -95,6 +108,22 @@ class Graph:
     def scalar(self, like: ir.Value, number: float, hint: str) -> ir.Value:
         return self.constant(np.asarray(number, like.dtype.numpy()), hint)
 
+    def before(self, node: ir.Node, index: int, *steps: tuple[str, Sequence[Any], Mapping[str, Any]]) -> ir.Node:
+        """Put nodes between a node and one of its inputs: (operator, further inputs, attributes) each."""
+        source = node.inputs[index]
+        assert source is not None
+        made = source
+        for place, (operator, more, attributes) in enumerate(steps):
+            attrs = [ir.convenience.convert_attribute(key, item) for key, item in attributes.items()]
+            step = ir.Node("", operator, [made, *more], attrs, num_outputs=1, name=f"{node.name}/before_{place}")
+            step.outputs[0].name = f"{node.name}/before_{place}"
+            step.outputs[0].type = ir.TensorType(source.dtype)
+            step.metadata_props.update(node.metadata_props)
+            self.graph.insert_before(node, (step,))
+            made = step.outputs[0]
+        node.replace_input_with(index, made)
+        return node
+
     def after(self, node: ir.Node, *steps: tuple[str, Sequence[Any], Mapping[str, Any]]) -> ir.Node:
         """Put nodes behind a node: (operator, further inputs, attributes) each; the last takes over the name."""
         value = node.outputs[0]
@@ -114,6 +143,13 @@ class Graph:
         made[-1].outputs[0].name, made[-1].outputs[0].shape = name, value.shape
         self.graph.insert_after(node, made)
         return made[-1]
+
+
+def weights(g: Graph) -> Iterator[tuple[ir.Node, Array]]:
+    for node in g.nodes("Conv", "MatMul", "Gemm"):
+        weight = g.array(node, 1)
+        if weight is not None and weight.ndim >= 2 and weight.size >= 16:
+            yield node, weight
 
 
 def set_attribute(node: ir.Node, name: str, value: Any) -> ir.Node:
