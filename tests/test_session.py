@@ -17,7 +17,7 @@ import pytest
 from tests.widgets.fakes import FakeModel
 from workbench import Range, samples
 from workbench.errors import Cancelled, ConversionError, LimitError, ModelError, SaveError, WorkbenchError
-from workbench.session import Session, Upload, upload
+from workbench.session import Session, Task, Upload, upload
 
 
 def make(model: FakeModel | None = None, **report: Any) -> Session:
@@ -338,3 +338,18 @@ def test_ranges_are_written_down_as_they_are_called() -> None:
     session = Session(samples.digits())
     assert session.plan("coreml", shapes={"image": (Range(1, 4, default=2), 1, 8, 8)}).ok
     assert "shapes={'image': (wb.Range(1, 4, default=2), 1, 8, 8)}" in session.code()
+
+
+def test_the_time_left_is_that_of_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("workbench.session.task.time.monotonic", lambda: now[0])
+    task = Task("compare", lambda: None)
+    task.progress("matching", 0.0)
+    now[0] += 50
+    task.progress("matching", 1.0)
+    assert task.seconds_left == 0
+    task.progress("comparing", 0.1)
+    assert task.seconds_left is None  # nothing is known of this stage yet
+    now[0] += 3
+    task.progress("comparing", 0.25)
+    assert task.seconds_left == 9

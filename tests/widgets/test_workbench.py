@@ -569,3 +569,24 @@ def test_the_shipped_network_from_end_to_end(tmp_path: Path) -> None:
     (tmp_path / "digits.mlpackage").rename(tmp_path / "first.mlpackage")
     exec(code, {})
     assert (tmp_path / "digits.mlpackage" / "Manifest.json").exists()
+
+
+@pytest.mark.parametrize("kind", [Import, Inspect, Convert, Compare, Export])
+def test_a_step_by_itself_shows_work_and_errors_and_can_cancel(kind: Any) -> None:
+    gate = threading.Event()
+    model = FakeModel(gate=gate)
+    session = Session(load=lambda source: model, compare=lambda a, b, **arguments: FakeReport(model))  # type: ignore[arg-type,return-value]
+    step = kind(session)
+    assert "text/html" in step._repr_mimebundle_()[0]
+    session.open("x.onnx")
+    task = session.start("convert", to="coreml")
+    until(lambda: task.stage == "lowering")
+    assert not hidden(step.status.running)
+    assert "lowering" in step.status.progress.blocks[0]["text"]
+    step.status.cancel_button.click()
+    assert hidden(step.status.running)
+    assert "Cancelled" in texts(step.status)
+    gate.set()
+    with pytest.raises(WorkbenchError):
+        session.compare()
+    assert "there is no converted model yet" in texts(step.status)

@@ -151,5 +151,6 @@ class State:
         """
         value = getattr(self, field)
         if value is None:
-            raise WorkbenchError(f"{step}: there is no {field} yet; {way_out} first.")
+            what = "converted model" if field == "converted" else field
+            raise WorkbenchError(f"{step}: there is no {what} yet; {way_out} first.")
         return value

@@ -28,7 +28,7 @@ class Task:
         self._value: Any = None
         self._changed = changed
         self._notified = 0.0
-        self._started = time.monotonic()
+        self._stage_began = time.monotonic()
         self._cancelled = threading.Event()
         self._done = threading.Event()
 
@@ -44,8 +44,8 @@ class Task:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimate from the fraction that is done; ``None`` while there is too little to tell from."""
-        elapsed = time.monotonic() - self._started
+        """Until the stage ends, by the fraction of it that is done; ``None`` while there is too little to tell from."""
+        elapsed = time.monotonic() - self._stage_began
         if self.fraction < 0.05 or elapsed < 1:
             return None
         return elapsed * (1 - self.fraction) / self.fraction
@@ -62,9 +62,11 @@ class Task:
             Cancelled: the user cancelled.
         """
         self.check()
-        news = stage != self.stage
-        self.stage, self.fraction = stage, min(max(float(fraction), 0.0), 1.0)
         now = time.monotonic()
+        news = stage != self.stage
+        if news:
+            self._stage_began = now
+        self.stage, self.fraction = stage, min(max(float(fraction), 0.0), 1.0)
         if news or now - self._notified >= NOTIFY_SECONDS:
             self._notified = now
             self._changed()

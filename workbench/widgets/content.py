@@ -99,8 +99,15 @@ def progress(task: Task) -> Block:
     if task.fraction > 0:
         parts.append(f"{task.fraction:.0%}")
     if left is not None:
-        parts.append(f"about {left:.0f} s left")
+        parts.append(f"about {duration(left)} left")
     return {"kind": "progress", "step": task.step, "text": shown(" · ".join(parts)), "fraction": task.fraction}
+
+
+def duration(seconds: float) -> str:
+    """A time for people: ``40 s``, ``3 min``, ``2 h``."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"
 
 
 def _static_list(items: Iterable[Any]) -> str:
