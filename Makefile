@@ -29,7 +29,7 @@ SOURCES := pyproject.toml hatch_build.py workbench/_version.py $(MODELS) $(EXTEN
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help lab test test-python test-notebooks test-browser lint format docs binder conformance bench fuzz soak clean
+.PHONY: help lab test test-python test-notebooks test-browser lint format docs pictures binder conformance bench fuzz soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,7 +63,11 @@ format: $(DEV) ## put the Python code into the common form
 
 docs: $(DEV) ## write the generated pages of docs/, and build the site into build/site
 	$(BIN)/workbench coverage > docs/coverage.md
+	$(PY) scripts/badge.py
 	$(PY) scripts/docs.py
+
+pictures: $(DEV) ## take the pictures in docs/_static again, in the browser tests that show what is on them
+	WORKBENCH_PICTURES=1 $(PY) -m pytest tests/browser -k "stepped_through_to_a_package or kind_of_model or refusal"
 
 binder: $(DEV) ## build and open what Binder builds, without docker, and run every tutorial there (ten minutes)
 	$(PY) scripts/binder.py --all

@@ -22,11 +22,9 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-FIRST = "notebooks/01_first_conversion.ipynb"
-URLPATH = f"lab/tree/{FIRST}"
-"""What the badge opens: ``…?urlpath=lab/tree/notebooks/…``."""
+from badge import FIRST, URLPATH  # type: ignore[import-not-found]  # beside this file
 
+ROOT = Path(__file__).parent.parent
 # What repo2docker's own environment has before anything of ours is installed. Its lock files are renewed seldom, so
 # these are older than our pins, and the upgrade has to leave an environment that fits together.
 BASE = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
+import importlib
 import os
 import re
 import shutil
@@ -33,13 +33,12 @@ PROJECT = {"workbench"}
 UNIX = pytest.mark.skipif(os.name == "nt", reason="Binder's images are Linux; this asks bash and file modes")
 
 
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("binder", ROOT / "scripts" / "binder.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@cache
+def script(name: str = "binder") -> ModuleType:
+    """A module of ``scripts/``, which is no package; its modules find one another as they do when they are run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "scripts")
+        return importlib.import_module(name)
 
 
 def lines(path: Path) -> list[str]:
@@ -131,6 +130,40 @@ def test_the_badge_opens_a_tutorial_that_is_there() -> None:
     found = script()
     assert (ROOT / found.FIRST).exists()
     assert found.URLPATH.endswith(found.FIRST)
+
+
+def test_the_readme_has_the_badge_of_the_address_in_the_project() -> None:
+    badge = script("badge")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert badge.written(readme, badge.address()) == readme, "run make docs"
+
+
+@pytest.mark.parametrize(
+    ("repository", "place"),
+    [
+        ("https://github.com/some/name", "gh/some/name"),
+        ("https://github.com/some/name.git", "gh/some/name"),
+        ("https://gitlab.com/group/sub/name", "gl/group%2Fsub%2Fname"),
+        ("https://git.example.org/some/name.git", "git/https%3A%2F%2Fgit.example.org%2Fsome%2Fname.git"),
+    ],
+)
+def test_the_badge_follows_the_address(repository: str, place: str, tmp_path: Path) -> None:
+    badge = script("badge")
+    project = tmp_path / "pyproject.toml"
+    project.write_text(f'[project]\nname = "x"\n[project.urls]\nRepository = "{repository}"\n', encoding="utf-8")
+    text = badge.written(f"before\n{badge.BEGIN}\nold\n{badge.END}\nafter\n", badge.address(project))
+    opened = f"https://mybinder.org/v2/{place}/HEAD?urlpath=lab/tree/{badge.FIRST}"
+    assert text == (
+        f"before\n{badge.BEGIN}\n[![Open in Binder](https://mybinder.org/badge_logo.svg)]({opened})\n{badge.END}\nafter\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "repository", ["git@github.com:some/name", "http://github.com/some/name", "https://github.com/"]
+)
+def test_what_is_no_address_of_a_repository_is_refused(repository: str) -> None:
+    with pytest.raises(SystemExit, match="is not like https"):
+        script("badge").block(repository)
 
 
 @UNIX

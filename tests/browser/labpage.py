@@ -61,6 +61,10 @@ class LabPage:
     def open(self, path: str = "") -> None:
         """Load JupyterLab on a folder or a file of the server, with an empty workspace, and wait until it stands."""
         self.page.goto(f"{self._server.url}/lab/tree/{quote(path)}?reset")
+        self.wait_until_up()
+
+    def wait_until_up(self) -> None:
+        """Wait until the page that is being loaded stands."""
         self.page.wait_for_function("window.jupyterapp !== undefined", timeout=60_000)
         self.page.evaluate("async () => { await window.jupyterapp.restored; }")
         # A change of theme shows the splash screen again; while the first one fades, JupyterLab would remove it twice.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 
+import workbench as wb
 from tests.browser.labserver import LabServer
 from tests.browser.models import write_notebook, write_relu
 from tests.browser.test_extension import ENTRY
@@ -62,3 +63,18 @@ def test_the_menu_and_the_documents_are_there(context: BrowserContext, server: L
     document = opened.value
     expect(document.locator(".exchange-workbench-inspector .wb-line").first).to_contain_text("Relu-14", timeout=LONG)
     document.screenshot(path=Path(__file__).parent / "artifacts" / "notebook7-document.png")
+
+
+def test_a_model_that_is_a_folder_opens_in_a_notebook(context: BrowserContext, server: LabServer, folder: Path) -> None:
+    """There is no page for a document that is no file."""
+    write_relu(folder / "relu.onnx")
+    wb.load(folder / "relu.onnx").convert("nnef").save(folder / "relu.nnef")
+    page = context.new_page()
+    page.goto(f"{server.url}/tree/{folder.name}")
+    line = page.locator(".jp-DirListing-item").filter(has_text="relu.nnef")
+    expect(line.locator('svg[data-icon="exchange-workbench:nnef"]')).to_have_count(1, timeout=LONG)
+    with context.expect_page() as opened:
+        line.dblclick()
+    expect(opened.value.locator(".jp-Cell .cm-content").first).to_contain_text(
+        'wb.Workbench("relu.nnef")', timeout=LONG
+    )

@@ -8,20 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import expect
 
 import workbench as wb
 from tests.browser.labpage import LabPage
 from tests.browser.labserver import RUN_ON_OPENING, LabServer
+from tests.browser.widgetpage import LONG, expect_done, step
 from tests.real_models import onnx_model
 
 TUTORIAL = Path(__file__).parent.parent.parent / "notebooks" / "01_first_conversion.ipynb"
-LONG = 120_000  # milliseconds; a conversion on a busy machine
-
-
-def step(widget: Locator, name: str) -> Locator:
-    """The button of one of the five steps."""
-    return widget.get_by_role("tab", name=re.compile(f"^{name}"))
 
 
 def test_the_tutorial_runs_when_the_server_was_started_on_it(lab: LabPage, server: LabServer) -> None:
@@ -60,11 +55,11 @@ def test_the_widget_is_stepped_through_to_a_package(lab: LabPage, folder: Path, 
     expect(widget.get_by_role("button", name="Convert", exact=True)).to_be_enabled(timeout=LONG)
     lab.screenshot(f"workbench-convert-{theme}")
     widget.get_by_role("button", name="Convert", exact=True).click()
-    expect(step(widget, "Convert")).to_have_attribute("data-state", "done", timeout=LONG)
+    expect_done(widget, "Convert")
 
     step(widget, "Compare").click()
     widget.get_by_role("button", name="Compare", exact=True).click()
-    expect(step(widget, "Compare")).to_have_attribute("data-state", "done", timeout=LONG)
+    expect_done(widget, "Compare")
     lab.screenshot(f"workbench-compare-{theme}")
     widget.get_by_role("searchbox").filter(visible=True).fill("Sigmoid")
     widget.get_by_role("row", name=re.compile("Sigmoid-13")).filter(visible=True).first.click()
@@ -80,7 +75,7 @@ def test_the_widget_is_stepped_through_to_a_package(lab: LabPage, folder: Path, 
     path.fill("converted.mlpackage")
     path.press("Tab")
     widget.get_by_role("button", name="Export", exact=True).click()
-    expect(step(widget, "Export")).to_have_attribute("data-state", "done", timeout=LONG)
+    expect_done(widget, "Export")
     widget.get_by_role("button", name="Show as code").click()
     expect(widget.get_by_text("import workbench as wb").first).to_be_visible()
     lab.screenshot(f"workbench-export-{theme}")

@@ -5,7 +5,7 @@ import type { IDocumentManager } from '@jupyterlab/docmanager';
 import { FileDialog, type IFileBrowserFactory } from '@jupyterlab/filebrowser';
 import type { ISettingRegistry } from '@jupyterlab/settingregistry';
 
-import { isModel } from './filetypes';
+import { isModel, isSource } from './filetypes';
 import { workbenchIcon } from './icons';
 import { ModelInspector } from './inspector';
 import { compareCells, convertCells, modelCells, openNotebook, TARGETS, workbenchCells } from './notebook';
@@ -54,7 +54,7 @@ export class Commands {
       });
     };
     add(CommandIDs.open, 'Open in Conversion Workbench', 'Inspect, convert and compare this model in a notebook', args =>
-      this.each(args, (folder, name) => this.write(folder, workbenchCells(name)))
+      this.each(args, (folder, name) => this.write(folder, workbenchCells(name)), isSource)
     );
     add(CommandIDs.inspect, 'Inspect Model', 'Its summary, layers and graph', args =>
       this.each(args, (folder, name) => this.inspect(PathExt.join(folder, name)))
@@ -97,12 +97,12 @@ export class Commands {
     return { target: String(composite.target ?? 'coreml'), tolerance: Number(composite.tolerance ?? 0) };
   }
 
-  private models(args: { path?: unknown }): string[] {
+  private models(args: { path?: unknown }, fits = isModel): string[] {
     if (typeof args.path === 'string') {
       return [args.path];
     }
     const selected = [...(this.browsers?.tracker.currentWidget?.selectedItems() ?? [])]
-      .filter(entry => isModel(this.app.docRegistry, entry))
+      .filter(entry => fits(this.app.docRegistry, entry))
       .map(entry => entry.path);
     if (!selected.length) {
       throw new Error('Select an ONNX, NNEF or Core ML model in the file browser first.');
@@ -111,8 +111,12 @@ export class Commands {
   }
 
   /** Do something for each model, given its folder and its name there. */
-  private async each(args: { path?: unknown }, act: (folder: string, name: string) => Promise<void>): Promise<void> {
-    for (const path of this.models(args)) {
+  private async each(
+    args: { path?: unknown },
+    act: (folder: string, name: string) => Promise<void>,
+    fits = isModel
+  ): Promise<void> {
+    for (const path of this.models(args, fits)) {
       const name = PathExt.basename(this.local(path));
       await act(path.slice(0, path.length - name.length), name);
     }
@@ -148,10 +152,23 @@ export class Commands {
       this.documents.openOrReveal(path, 'Model');
       return;
     }
-    const content = new ModelInspector(path, this.app.serviceManager, () => {
-      void this.app.commands.execute(CommandIDs.open, { path });
-    });
-    this.app.shell.add(new MainAreaWidget({ content }), 'main');
+    let shown = this.inspectors.get(path);
+    if (!shown || shown.isDisposed) {
+      const content = new ModelInspector(path, this.app.serviceManager, () => {
+        void this.app.commands.execute(CommandIDs.open, { path });
+      });
+      shown = new MainAreaWidget({ content });
+      this.inspectors.set(path, shown);
+      this.app.shell.add(shown, 'main');
+    }
+    if (!shown.isAttached) {
+      // Notebook 7 gives each document a page of its own, and has none for what is no file: there a notebook shows it.
+      shown.dispose();
+      const name = PathExt.basename(this.local(path));
+      await this.write(path.slice(0, path.length - name.length), workbenchCells(name));
+      return;
+    }
+    this.app.shell.activateById(shown.id);
   }
 
   private write(folder: string, cells: string[]): Promise<void> {
@@ -161,4 +178,7 @@ export class Commands {
   private local(path: string): string {
     return this.app.serviceManager.contents.localPath(path);
   }
+
+  /** The panels of models that are folders, by path: each is shown once. */
+  private readonly inspectors = new Map<string, MainAreaWidget<ModelInspector>>();
 }

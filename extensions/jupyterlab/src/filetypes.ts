@@ -1,6 +1,6 @@
 import type { DocumentRegistry } from '@jupyterlab/docregistry';
 
-import { coremlIcon, nnefIcon, onnxIcon } from './icons';
+import { coremlIcon, nnefIcon, onnxIcon, workbenchIcon } from './icons';
 
 /**
  * The models the workbench reads, as the file browser knows them. JupyterLab tells a folder from a file by
@@ -69,11 +69,26 @@ export const MODEL_FILE_TYPES: ReadonlyArray<Partial<DocumentRegistry.IFileType>
   }
 ];
 
+/** The steps of a workbench, as it saves them. */
+export const SESSION_FILE_TYPE: Partial<DocumentRegistry.IFileType> & { name: string } = {
+  name: 'workbench-session',
+  displayName: 'Conversion session',
+  extensions: ['.workbench'],
+  mimeTypes: ['application/json'],
+  contentType: 'file',
+  fileFormat: 'text',
+  icon: workbenchIcon
+};
+
+type Entry = Parameters<DocumentRegistry['getFileTypeForModel']>[0];
+
 /** Whether `registry` takes the entry of the file browser for one of our models. */
-export function isModel(
-  registry: DocumentRegistry,
-  entry: Parameters<DocumentRegistry['getFileTypeForModel']>[0]
-): boolean {
+export function isModel(registry: DocumentRegistry, entry: Entry): boolean {
   const found = registry.getFileTypeForModel(entry).name;
   return MODEL_FILE_TYPES.some(type => type.name === found);
+}
+
+/** Whether the workbench opens it: a model, or a saved session. */
+export function isSource(registry: DocumentRegistry, entry: Entry): boolean {
+  return isModel(registry, entry) || registry.getFileTypeForModel(entry).name === SESSION_FILE_TYPE.name;
 }

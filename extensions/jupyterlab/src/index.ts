@@ -8,7 +8,8 @@ import { MenuSvg } from '@jupyterlab/ui-components';
 
 import { CommandIDs, Commands } from './commands';
 import { ModelDocumentFactory, NoContentModelFactory } from './document';
-import { MODEL_FILE_TYPES } from './filetypes';
+import { MODEL_FILE_TYPES, SESSION_FILE_TYPE } from './filetypes';
+import { lastViewPlugin } from './lastview';
 import { TARGETS } from './notebook';
 import { openingPlugin } from './opening';
 
@@ -34,6 +35,9 @@ const modelsPlugin: JupyterFrontEndPlugin<void> = {
     new Commands(app, documents, browsers, settings).register();
     addFileTypes(app);
     addMenus(app);
+    if (browsers) {
+      openPackages(app, browsers);
+    }
     launcher?.add({ command: CommandIDs.create, category: 'Other', rank: 1 });
     palette?.addItem({ command: CommandIDs.create, category: CATEGORY, args: { isPalette: true } });
     for (const command of [CommandIDs.open, CommandIDs.inspect, CommandIDs.notebook, CommandIDs.convert, CommandIDs.compare]) {
@@ -44,7 +48,7 @@ const modelsPlugin: JupyterFrontEndPlugin<void> = {
 
 function addFileTypes(app: JupyterFrontEnd): void {
   const { commands, docRegistry, serviceManager } = app;
-  MODEL_FILE_TYPES.forEach(type => docRegistry.addFileType(type));
+  [...MODEL_FILE_TYPES, SESSION_FILE_TYPE].forEach(type => docRegistry.addFileType(type));
   const files = MODEL_FILE_TYPES.filter(type => type.fileFormat === 'base64').map(type => type.name);
   docRegistry.addModelFactory(new NoContentModelFactory());
   docRegistry.addWidgetFactory(
@@ -74,6 +78,28 @@ function addMenus(app: JupyterFrontEnd): void {
     contextMenu.addItem({ type: 'submenu', submenu: targets, selector, rank: 1.3 });
     contextMenu.addItem({ command: CommandIDs.compare, selector, rank: 1.4 });
   }
+  const session = `.jp-DirListing-item[data-file-type="${SESSION_FILE_TYPE.name}"]`;
+  contextMenu.addItem({ command: CommandIDs.open, selector: session, rank: 1 });
 }
 
-export default [modelsPlugin, openingPlugin];
+/**
+ * A double click shows a model that is a folder as it shows one that is a file. What is in the folder is a click away:
+ * “Open” in the context menu enters it.
+ */
+function openPackages(app: JupyterFrontEnd, browsers: IFileBrowserFactory): void {
+  const folders = MODEL_FILE_TYPES.filter(type => type.contentType === 'directory').map(type => type.name);
+  const onDoubleClick = (event: MouseEvent): void => {
+    const target = event.target as Element;
+    const row = target.closest<HTMLElement>('.jp-DirListing-item');
+    if (row && target.closest('input') === null && folders.includes(row.dataset.fileType ?? '')) {
+      event.preventDefault();
+      event.stopPropagation();
+      void app.commands.execute(CommandIDs.inspect);
+    }
+  };
+  const watch = (browser: { node: HTMLElement }): void => browser.node.addEventListener('dblclick', onDoubleClick, true);
+  browsers.tracker.forEach(watch);
+  browsers.tracker.widgetAdded.connect((_, browser) => watch(browser));
+}
+
+export default [modelsPlugin, openingPlugin, lastViewPlugin];

@@ -10,6 +10,8 @@ import { pythonKernel } from './notebook';
 
 const VIEW = 'application/vnd.jupyter.widget-view+json';
 
+const ENDED = 'The kernel of this document has ended. Close the document and open it again.';
+
 function element<K extends keyof HTMLElementTagNameMap>(tag: K, text: string): HTMLElementTagNameMap[K] {
   const node = document.createElement(tag);
   node.textContent = text; // textContent throughout: a file name is never markup
@@ -57,7 +59,11 @@ export class ModelInspector extends Widget {
     super.onAfterAttach(message);
     if (!this.started) {
       this.started = true;
-      this.inspect().catch(error => this.say(error instanceof Error ? error.message : String(error)));
+      this.inspect().catch(error => {
+        const kernel = this.session?.kernel;
+        const ended = this.session && (!kernel || kernel.isDisposed || kernel.status === 'dead');
+        this.say(ended ? ENDED : error instanceof Error ? error.message : String(error));
+      });
     }
   }
 
@@ -82,6 +88,7 @@ export class ModelInspector extends Widget {
       return;
     }
     this.session = session;
+    session.disposed.connect(() => this.isDisposed || this.say(ENDED));
     const kernel = session.kernel;
     if (!kernel) {
       throw new Error('The server started no kernel.');
