@@ -109,7 +109,8 @@ def _memory(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     size = math.prod(shape) * dtype.itemsize
     if size < _LARGE or not hasattr(mmap, "MAP_PRIVATE"):
         return np.empty(shape, dtype)
-    return np.ndarray(shape, dtype, mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    held: Array = np.ndarray(shape, dtype, mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    return held
 
 
 def remember(tensor: ir.ExternalTensor) -> None:
