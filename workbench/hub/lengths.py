@@ -41,7 +41,10 @@ def _followed(node: ir.Node, known: OpenShapes) -> bool:
 
 
 def _measures(node: ir.Node) -> bool:
-    if node.op_type == "Loop":  # that of a scan output: what is refused may be that
-        return refusal_of(node) is not None
+    if node.op_type == "Loop":  # what is refused may be the length of a scan output, unless it holds a sequence
+        given = [value for value in node.inputs if value is not None and value.name]
+        collects = len(node.outputs) > len(node.inputs) - 2
+        tensors = all(isinstance(value.type, ir.TensorType) for value in given)
+        return refusal_of(node) is not None and collects and tensors
     deciding = MEASURING.get(node.op_type) if not node.domain else None
     return deciding is not None and any(constant_of(value) is None for value in node.inputs[deciding])

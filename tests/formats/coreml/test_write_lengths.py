@@ -228,6 +228,23 @@ def test_in_a_branch_it_is_refused() -> None:
         load(graph("float[4] x", nodes, zero=np.float32(0))).convert("coreml")
 
 
+def test_a_loop_that_is_refused_for_its_sequence_keeps_the_cause() -> None:
+    """Nothing is measured in it, so it is not followed once more, where less is known of what the sequence holds."""
+    nodes = """e = SequenceEmpty<dtype=7>(); s = Loop(n, , e) <body = b (int64 i, bool c, seq(int64[2]) q) =>
+        (bool go, seq(int64[2]) r) { go = Identity(c) r = SequenceInsert(q, x) }>
+        y = ConcatFromSequence<axis=0>(s)"""
+    with pytest.raises(ConversionError, match="holds more or fewer tensors from step to step"):
+        load(graph("int64 n, int64[2] x", nodes)).convert("coreml")
+
+
+def test_two_lengths_that_need_not_be_the_same_are_refused() -> None:
+    """One of them might be 0 and the other 1."""
+    nodes = """p = NonZero(x); t = Transpose(p); g = GatherND(x, t); m = Relu(x); q = NonZero(m); u = Transpose(q)
+        h = GatherND(x, u); y = Add(g, h)"""
+    with pytest.raises(ConversionError, match="does not follow from the sizes of the inputs"):
+        load(graph("float[4] x", nodes)).convert("coreml")
+
+
 def test_no_boxes_at_all_are_refused() -> None:
     case = Case("none", "NonMaxSuppression", (*BOXES, Const(np.asarray([0]))))
     with pytest.raises(ConversionError, match="selects no boxes at all"):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from workbench.hub.sizes import Extent, OpenSize, Size, larger, same
+from workbench.hub.sizes import Extent, OpenSize, Size, is_measured, larger, same
 from workbench.hub.symbolic.known import LONGEST, OpenShapes, Shape, input_of, integer, shape_of, shapes, total, volume
 
 
@@ -29,7 +29,11 @@ def _common(first: Extent | None, second: Extent | None) -> Extent | None:
                 return one  # a size that is open fits only where it is the same, or 1
     if first is None or second is None:
         return None
-    return first if same(first, second) else larger(first, second)
+    if same(first, second):
+        return first
+    if is_measured(first) or is_measured(second):
+        return None  # of 0 and 1 the smaller
+    return larger(first, second)
 
 
 @shapes(
