@@ -76,6 +76,8 @@ conformance: $(DEV) ## run coremltools' own tests, and ONNX's of its nodes, on t
 	$(PY) -m tests.conformance.apple
 	$(PY) -m tests.conformance.apple --suite torch --sample 1000
 	$(PY) -m tests.conformance.nodes coreml
+	$(PY) -m tests.conformance.flexible
+	$(PY) -m tests.conformance.architectures
 	$(PY) -m tests.conformance.nodes nnef
 	$(PY) -m tests.conformance.nodes nnef-tract
 	$(PY) -m tests.conformance.nnef_parser

@@ -1,8 +1,9 @@
 """What a conversion from ONNX to Core ML costs, beside the other routes: onnxsim, and onnx2torch + coremltools.
 
-Each conversion is a process of its own, in turns; stated are medians of CPU seconds (with imports, and beyond them) and
-the peak of memory beyond what the imports take. A route whose packages are not installed is left out and says so; a
-folder with them can be named in WORKBENCH_BENCH_PATH.
+Each conversion is a process of its own, in turns; stated are medians of CPU seconds: of the whole process, and of the
+conversion proper, which is what is left without the imports; and the peak of memory beyond what the imports take. The
+other routes import PyTorch where it is installed, for coremltools does. A route whose packages are not installed is
+left out and says so; a folder with them can be named in WORKBENCH_BENCH_PATH.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tempfile
 import time
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROUNDS = 5
@@ -35,6 +36,7 @@ Route = Callable[[Path, Path, str], None]
 
 def ours() -> Route:
     import numpy.random  # noqa: F401  # else, as those below, it is imported by the conversion
+    import onnx
     import onnxruntime  # noqa: F401
 
     import workbench as wb
@@ -44,6 +46,7 @@ def ours() -> Route:
     from workbench.formats.onnx import read as read_onnx  # noqa: F401
 
     toolkit.submodule("converters.mil.backend.mil.load")
+    onnx.defs.get_schema("Add")  # onnx sets up its operators, 7 MB, when it is first asked for one
 
     def convert(source: Path, target: Path, precision: str) -> None:
         wb.load(source).convert("coreml", precision=precision).save(target)
@@ -129,8 +132,8 @@ def installed(route: str) -> bool:
     return importlib.util.find_spec(route) is not None or (Path(EXTRA) / route).is_dir()
 
 
-def run(route: str, source: Path, precision: str, cache: Path) -> dict[str, float]:
-    """:func:`measured` in a process of its own; modules are compiled once, as an installation does, into the cache."""
+def run(route: str, source: Path, precision: str) -> dict[str, float]:
+    """:func:`measured` in a process of its own."""
     command = [sys.executable, "-m", "tests.benchmarks.convert", "--route", route, "--source", str(source)]
     done = subprocess.run(
         [*command, "--precisions", precision],
@@ -145,13 +148,12 @@ def run(route: str, source: Path, precision: str, cache: Path) -> dict[str, floa
     return found
 
 
-def compared(name: str, source: Path, precision: str, rounds: int, cache: Path) -> None:
-    """A row of the table for each route, and how we fare; the first round is for the cache and does not count."""
-    routes = [route for route in ROUTES if installed(route)]
+def compared(name: str, source: Path, precision: str, rounds: int, routes: Sequence[str]) -> None:
+    """A row of the table for each route, and how we fare; the first round compiles modules and does not count."""
     rows: dict[str, list[dict[str, float]]] = {route: [] for route in routes}
     for count in range(rounds + 1):
         for route in routes:
-            found = run(route, source, precision, cache)
+            found = run(route, source, precision)
             if count:
                 rows[route].append(found)
     medians = {
@@ -161,13 +163,15 @@ def compared(name: str, source: Path, precision: str, rounds: int, cache: Path) 
     for route, found in medians.items():
         total = found["imports"] + found["seconds"]
         print(
-            f"{name:10} {precision}  {route:11} {found['seconds']:6.2f} s beyond imports, {total:6.2f} s in all, "
+            f"{name:10} {precision}  {route:11} {total:6.2f} s, conversion proper {found['seconds']:6.2f} s, "
             f"{found['memory']:6.0f} MB = {found['memory'] / weights:.2f} × the weights",
             flush=True,
         )
-    others = [found["seconds"] for route, found in medians.items() if route != "workbench"]
-    if others:
-        print(f"{name:10} {precision}  {min(others) / medians['workbench']['seconds']:.1f} × as fast as the better one")
+    for label, parts in (("process", ("imports", "seconds")), ("conversion proper", ("seconds",))):
+        totals = {route: sum(found[part] for part in parts) for route, found in medians.items()}
+        own = totals.pop("workbench", None)
+        if own is not None and totals:
+            print(f"{name:10} {precision}  {label}: {min(totals.values()) / own:.1f} × as fast as the better one")
 
 
 def main() -> None:
@@ -176,6 +180,7 @@ def main() -> None:
     parser.add_argument("--source", type=Path)
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
     parser.add_argument("--precisions", nargs="+", default=PRECISIONS, choices=PRECISIONS)
+    parser.add_argument("--routes", nargs="+", default=list(ROUTES), choices=ROUTES)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     chosen = parser.parse_args()
     if chosen.route:
@@ -186,15 +191,16 @@ def main() -> None:
         return
     from tests.benchmarks.networks import export
 
-    for route in ROUTES:
-        if not installed(route):
+    routes = [route for route in chosen.routes if installed(route)]
+    for route in chosen.routes:
+        if route not in routes:
             print(f"{route} is not installed: left out")
     with tempfile.TemporaryDirectory() as folder:
         for name in chosen.networks:
             source = Path(folder) / f"{name}.onnx"
             export(name, source)
             for precision in chosen.precisions:
-                compared(name, source, precision, chosen.rounds, Path(folder) / "cache")
+                compared(name, source, precision, chosen.rounds, routes)
 
 
 if __name__ == "__main__":
