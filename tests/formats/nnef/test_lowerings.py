@@ -51,9 +51,11 @@ def recurrent(operator: str, gates: int, direction: str, states: int, **attribut
 
 CASES: dict[str, Case] = {
     **{f"LSTM {way}": recurrent("LSTM", 4, way, 2) for way in ("forward", "reverse", "bidirectional")},
+    "LSTM coupled": recurrent("LSTM", 4, "bidirectional", 2, input_forget=1),
     **{f"GRU {way}": recurrent("GRU", 3, way, 1) for way in ("forward", "reverse", "bidirectional")},
     "GRU linear before reset": recurrent("GRU", 3, "bidirectional", 1, linear_before_reset=1),
     **{f"RNN {way}": recurrent("RNN", 1, way, 1) for way in ("forward", "bidirectional")},
+    "Split off nothing": Case("Split", (normal(2, 6),), (int64(6, 0),), {"axis": 1}),
     "Cast truncates": Case("Cast", (normal(3, 4) * 5,), attributes={"to": TensorProto.INT64}),
     "Cast from integer": Case("Cast", (np.arange(6),), attributes={"to": TensorProto.FLOAT}),
     "Cast to logical": Case("Cast", (normal(3, 4).round(),), attributes={"to": TensorProto.BOOL}),
