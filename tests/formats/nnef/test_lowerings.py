@@ -51,9 +51,24 @@ def recurrent(operator: str, gates: int, direction: str, states: int, **attribut
 
 CASES: dict[str, Case] = {
     **{f"LSTM {way}": recurrent("LSTM", 4, way, 2) for way in ("forward", "reverse", "bidirectional")},
+    "LSTM coupled": recurrent("LSTM", 4, "bidirectional", 2, input_forget=1),
     **{f"GRU {way}": recurrent("GRU", 3, way, 1) for way in ("forward", "reverse", "bidirectional")},
     "GRU linear before reset": recurrent("GRU", 3, "bidirectional", 1, linear_before_reset=1),
     **{f"RNN {way}": recurrent("RNN", 1, way, 1) for way in ("forward", "bidirectional")},
+    **{
+        f"Resize {mode}, a crop beyond the picture": Case(
+            "Resize",
+            (normal(1, 2, 5, 6),),
+            (np.asarray([-0.2, 0.3, 0.8, 1.4], np.float32), None, int64(4, 7)),
+            {
+                "mode": mode,
+                "axes": [2, 3],
+                "coordinate_transformation_mode": "tf_crop_and_resize",
+                "extrapolation_value": 7.5,
+            },
+        )
+        for mode in ("linear", "nearest")
+    },
     "Cast truncates": Case("Cast", (normal(3, 4) * 5,), attributes={"to": TensorProto.INT64}),
     "Cast from integer": Case("Cast", (np.arange(6),), attributes={"to": TensorProto.FLOAT}),
     "Cast to logical": Case("Cast", (normal(3, 4).round(),), attributes={"to": TensorProto.BOOL}),

@@ -29,7 +29,8 @@ class Case:
     """A graph of one operation (mostly).
 
     ``inputs`` maps names to (kind, shape); kinds are ``x`` normal, ``p`` positive, ``u`` within ±0.9, ``i`` small
-    indices, ``l`` logical. ``numpy`` replaces the oracle, for the reason in ``why``.
+    indices, ``l`` logical, ``r`` regions, ``b`` the pictures that they are of. ``numpy`` replaces the oracle, for the
+    reason in ``why``.
     """
 
     body: str
@@ -298,24 +299,101 @@ CASES: dict[str, Case] = {
     ),
 }
 
-REFUSED: dict[str, tuple[Case, str]] = {
-    "update": (Case("v = variable(shape = [2], label = 'v'); y = update(v, x);", {"x": ("x", (2,))}), "written while"),
+REGIONS = np.asarray(
+    [[0.0, 1.0, 4.0, 5.0], [2.2, 0.4, 8.0, 5.8], [3.0, 2.0, 6.0, 3.0], [0.0, 0.0, 8.0, 6.0]], np.float32
+)
+OF_BATCH = np.asarray([1, 0, 1, 0])
+NO_REGIONS = "the interpreter has no operations on regions"
+
+
+def region_pool(reduce: Callable[..., Any], size: tuple[int, int]) -> Callable[..., Array]:
+    """Section 4.6.1 in loops; the begin of a cell is counted from that of its region."""
+
+    def pooled(x: Array, rois: Array, owner: Array) -> Array:
+        found = np.zeros((len(rois), x.shape[1], *size), np.float32)
+        for n, c, i, j in np.ndindex(found.shape):
+            y0, x0, y1, x1 = (round(float(corner)) for corner in rois[n])
+            crop = x[int(owner[n]), c, y0:y1, x0:x1]
+            (h, w), (p, q) = crop.shape, size
+            y, z = i * (h // p), j * (w // q)
+            found[n, c, i, j] = reduce(crop[y : y + int(np.ceil(h / p)), z : z + int(np.ceil(w / q))])
+        return found
+
+    return pooled
+
+
+def region_samples(size: tuple[int, int], method: str) -> Callable[..., Array]:
+    """Section 4.6.2 in loops: where the sample ``i`` of ``p`` lies in a region from ``a`` to ``b``."""
+    places: dict[str, Callable[[float, float, int, int], float]] = {
+        "symmetric": lambda a, b, i, p: a + (i + 0.5) * (b - a) / p - 0.5,
+        "asymmetric": lambda a, b, i, p: a + i * (b - a) / p,
+        "aligned": lambda a, b, i, p: a + i * (b - 1 - a) / (p - 1),
+    }
+
+    def between(line: Array, place: float) -> Any:
+        place = min(max(place, 0.0), len(line) - 1.0)
+        low = min(int(place), len(line) - 2)
+        return line[low] * (low + 1 - place) + line[low + 1] * (place - low)
+
+    def sampled(x: Array, rois: Array, owner: Array) -> Array:
+        found = np.zeros((len(rois), x.shape[1], *size), np.float32)
+        for n, c, i, j in np.ndindex(found.shape):
+            y0, x0, y1, x1 = map(float, rois[n])
+            line = between(x[int(owner[n]), c], places[method](y0, y1, i, size[0]))
+            found[n, c, i, j] = between(line, places[method](x0, x1, j, size[1]))
+        return found
+
+    return sampled
+
+
+def of_samples(reduce: Callable[..., Any], rate: tuple[int, int], method: str) -> Callable[..., Array]:
+    """Reduced over blocks of ``rate`` samples; two by two blocks are wanted."""
+
+    def aligned(*given: Array) -> Array:
+        fine = region_samples((2 * rate[0], 2 * rate[1]), method)(*given)
+        return np.asarray(reduce(fine.reshape(*fine.shape[:2], 2, rate[0], 2, rate[1]), axis=(3, 5)))
+
+    return aligned
+
+
+def region(operation: str, expected: Callable[..., Any], more: str = "", index: Array = OF_BATCH) -> Case:
+    body = f"y = {operation}(x, r, i, output_size = [2, 2]{more});"
+    inputs = {"x": ("x", SHAPE), "r": ("r", REGIONS.shape), "i": ("b", index.shape)}
+    return Case(body, inputs, numpy=expected, why=NO_REGIONS)
+
+
+CASES |= {
+    "avg_roi_pool": region("avg_roi_pool", region_pool(np.mean, (2, 2))),
+    "max_roi_pool": region("max_roi_pool", region_pool(np.max, (2, 2))),
+    "avg_roi_pool, wide": Case(
+        "y = avg_roi_pool(x, r, i, output_size = [3, 4]);",
+        {"x": ("x", SHAPE), "r": ("r", REGIONS.shape), "i": ("b", OF_BATCH.shape)},
+        numpy=region_pool(np.mean, (3, 4)),
+        why=NO_REGIONS,
+    ),
     **{
-        op: (
-            Case(
-                f"y = {op}(x, r, i, output_size = [2, 2]{extra});",
-                {"x": ("x", SHAPE), "r": ("p", (4, 4)), "i": ("i", (4,))},
-            ),
-            "sampling points",
-        )
-        for op, extra in {
-            "avg_roi_pool": "",
-            "max_roi_pool": "",
-            "roi_resample": "",
-            "avg_roi_align": ", sampling_rate = [2, 2]",
-            "max_roi_align": ", sampling_rate = [2, 2]",
-        }.items()
+        f"roi_resample, {method}": region("roi_resample", region_samples((2, 2), method), f", method = '{method}'")
+        for method in ("symmetric", "asymmetric", "aligned")
     },
+    **{
+        f"{name}_roi_align, {method}": region(
+            f"{name}_roi_align",
+            of_samples(reduce, (3, 2), method),
+            f", sampling_rate = [3, 2], resize_method = '{method}'",
+        )
+        for name, reduce in (("avg", np.mean), ("max", np.max))
+        for method in ("symmetric", "asymmetric")
+    },
+}
+
+REFUSED: dict[str, tuple[Case, str]] = {
+    "one aligned sample": (
+        Case(
+            "y = roi_resample(x, r, i, output_size = [1, 2], method = 'aligned');",
+            {"x": ("x", SHAPE), "r": ("r", REGIONS.shape), "i": ("b", OF_BATCH.shape)},
+        ),
+        "one sample",
+    ),
     "bits": (Case("y = logarithmic_quantize(x, 4.0, bits = 2147483648);"), "outside of 1 to 32"),
     "index over the border": (Case("y = argmax_pool(x, size = [1, 1, 2, 2]);"), "over the border"),
     "asymmetric": (Case("y = multilinear_upsample(x, factor = [2, 2], method = 'asymmetric');"), "asymmetric"),
@@ -332,6 +410,10 @@ def sample(kind: str, shape: tuple[int, ...], seed: int) -> Array:
         return generator.integers(0, 3, shape)
     if kind == "l":
         return generator.random(shape) > 0.5
+    if kind == "r":
+        return REGIONS
+    if kind == "b":
+        return OF_BATCH.reshape(shape)
     if kind == "p":
         return generator.uniform(0.5, 2.0, shape).astype(np.float32)
     if kind == "u":
@@ -341,7 +423,7 @@ def sample(kind: str, shape: tuple[int, ...], seed: int) -> Array:
 
 def graph_of(case: Case) -> str:
     """The text of ``graph.nnef``."""
-    dtypes = {"i": "integer", "l": "logical"}
+    dtypes = {"i": "integer", "b": "integer", "l": "logical"}
     lines = [
         f"{name} = external<{dtypes.get(kind, 'scalar')}>(shape = {list(shape)});"
         for name, (kind, shape) in case.inputs.items()
@@ -355,9 +437,8 @@ def graph_of(case: Case) -> str:
 def write_case(case: Case, folder: Path) -> dict[str, Array]:
     """The folder of a case; returns feeds, which lie in it too."""
     folder.mkdir()
-    declared = "v = variable" in case.body
-    for name, array in {**case.variables, **({"v": np.zeros(2, np.float32)} if declared else {})}.items():
-        target = folder / ("v.dat" if declared else f"weights/{name}.dat")
+    for name, array in case.variables.items():
+        target = folder / f"weights/{name}.dat"
         target.parent.mkdir(exist_ok=True)
         write_tensor(target, array, quantized=array.dtype.kind == "i")
     (folder / "graph.nnef").write_text(graph_of(case))
@@ -407,10 +488,20 @@ def test_refused_operation(name: str, tmp_path: Path) -> None:
         model.run(feeds)
 
 
+def test_the_pictures_of_regions_may_be_a_column(tmp_path: Path) -> None:
+    """The specification says so, Khronos' parser refuses it."""
+    results = []
+    for name, shape in (("row", (4,)), ("column", (4, 1))):
+        inputs = {"x": ("x", SHAPE), "r": ("r", REGIONS.shape), "i": ("b", shape)}
+        feeds = write_case(Case("y = roi_resample(x, r, i, output_size = [2, 3]);", inputs), tmp_path / name)
+        results.append(load(tmp_path / name).run(feeds)["y"])
+    np.testing.assert_array_equal(*results)
+
+
 def test_every_standard_operation_has_a_case() -> None:
     texts = " ".join(case.body for case in [*CASES.values(), *(case for case, _ in REFUSED.values())])
     missing = [name for name in standard_operations() if f"{name}(" not in texts and f"{name}<" not in texts]
-    assert missing == ["external"], "which stands in every case, written by write_case"
+    assert missing == ["external", "update"], "the first stands in every case, written by write_case; test_states"
 
 
 def test_shapes_are_those_of_the_reference(tmp_path: Path) -> None:

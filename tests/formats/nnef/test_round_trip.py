@@ -23,7 +23,8 @@ WRITTEN_IN_PARTS = {
         "debox avg_unpool rms_pool sample desample max_unpool nearest_downsample area_downsample nearest_upsample "
         "multilinear_upsample moments local_response_normalization local_mean_normalization "
         "local_variance_normalization local_contrast_normalization l1_normalization l2_normalization linear_quantize "
-        "min_max_linear_quantize zero_point_linear_quantize logarithmic_quantize any_reduce all_reduce"
+        "min_max_linear_quantize zero_point_linear_quantize logarithmic_quantize any_reduce all_reduce "
+        "avg_roi_pool max_roi_pool roi_resample avg_roi_align max_roi_align"
     ),
     "a border other than zeros is a pad of its own in the hub": "conv max_pool avg_pool pad",
     "the hub aligns shapes on the right": "mul sub or select clamp",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -98,8 +98,10 @@ class NnefDocument(Document):
         self._folder = folder
         graph = contents.graph
         self._shapes = self._known_shapes()
-        self.inputs: tuple[TensorSpec, ...] = tuple(self._spec(name) for name in graph.inputs)
-        self.outputs: tuple[TensorSpec, ...] = tuple(self._spec(name) for name in graph.outputs)
+        self.states: Mapping[str, str] = {} if graph.is_tract else _states(graph, name)
+        after = (replace(self._spec(variable), name=output) for variable, output in self.states.items())
+        self.inputs: tuple[TensorSpec, ...] = tuple(self._spec(name) for name in (*graph.inputs, *self.states))
+        self.outputs: tuple[TensorSpec, ...] = (*(self._spec(name) for name in graph.outputs), *after)
         self.provenance: Provenance | None = contents.sidecar.provenance
 
     def _known_shapes(self) -> Mapping[str, Shape | tuple[Any, ...]]:
@@ -135,8 +137,12 @@ class NnefDocument(Document):
         contents = self.contents
         tensors = {name: variable.value for name, variable in contents.variables.items()}
         return lower_to_hub(
-            contents.graph, tensors, contents.quantization, contents.scalar, f"nnef model {self.name!r}"
+            contents.graph, tensors, contents.quantization, contents.scalar, f"nnef model {self.name!r}", self.states
         )
+
+    def default_feed(self, spec: TensorSpec) -> Any:
+        """What the file holds for a variable that is updated."""
+        return self.contents.variables[spec.name].value.numpy().copy() if spec.name in self.states else None
 
     def excerpt(self, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> NnefDocument:
         """The operations between tensors as a model (see :class:`workbench.document.Document`)."""
@@ -178,6 +184,30 @@ class NnefDocument(Document):
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _states(graph: NnefGraph, where: str) -> dict[str, str]:
+    """Variables that the graph updates → a name for what they hold after a run.
+
+    Raises:
+        ModelError: what is updated is no variable, or is updated twice (NNEF 1.0.5, section 4.8).
+    """
+    variables = {operation.outputs[0] for operation in graph.operations if operation.name == "variable"}
+    found: dict[str, str] = {}
+    for operation in graph.operations:
+        if operation.name != "update":
+            continue
+        variable = operation.arguments["variable"]
+        name = variable.name if isinstance(variable, TensorRef) else str(variable)
+        if name not in variables or name in found:
+            message = f"update '{operation.outputs[0]}': {name!r} is "
+            message += "updated a second time." if name in found else "no variable."
+            raise ModelError(f"{where}: {located(GRAPH, operation.position, message)}")
+        taken, output = {*graph.dtypes, *found.values()}, f"{name}_out"
+        while output in taken:
+            output += "_"
+        found[name] = output
+    return found
 
 
 def _holds_tensor(value: Value) -> bool:

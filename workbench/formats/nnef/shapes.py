@@ -383,7 +383,8 @@ def _normalized(given: Arguments) -> Shape:
 
 def _roi(given: Arguments) -> Shape:
     input, rois, size = given["input"], given["rois"], given["output_size"]
-    _require(len(rois) == 2 and rois[1] == 4 and tuple(given["batch_index"]) == rois[:1], "rois must be [n, 4]")
+    _require(len(rois) == 2 and rois[1] == 4, "rois must be [n, 4]")
+    _require(tuple(given["batch_index"]) in ((rois[0],), (rois[0], 1)), "batch_index needs one number for each region")
     _require(len(size) == len(input) - 2, "output_size needs one number for each spatial axis")
     return (rois[0], input[1], *size)
 

@@ -143,11 +143,12 @@ class NnefDraft(Draft):
         """A tensor of its own for each output, in the type that the output has."""
         builder = self._builder
         made = {tensor for operation in builder.emitted for tensor in _results(operation.results)}
+        inputs = [tensor for _, tensor in builder.inputs]  # which keep their names
         outputs: list[Tensor] = []
         for value in graph.outputs:
             tensor = builder.as_output(builder.tensor(value), value)
             made.update(_results(builder.emitted[-1].results) if builder.emitted else ())
-            if (tensor not in made and tensor.data is None) or tensor in outputs:
+            if (tensor not in made and tensor.data is None) or tensor in outputs or tensor in inputs:
                 tensor = builder.op("copy", tensor)
             made.update(_results(builder.emitted[-1].results) if builder.emitted else ())
             tensor.hint = value.name or tensor.hint

@@ -181,6 +181,8 @@ class Builder:
         given.update({key: self._plain(value) for key, value in attributes.items()})
         known: dict[str, Tensor] = {}
         named = {key: self._named(value, known) for key, value in given.items()}
+        if any(0 in tensor.shape for tensor in known.values()):
+            raise Refused("a tensor that it reads holds no elements, which NNEF cannot say")
         kinds = {key: tensor.kind for key, tensor in known.items()}
         try:
             bound, resolved = bind(declaration, list(named.items()), dtype, kinds)
@@ -363,7 +365,7 @@ class Builder:
             shape = tuple(int(dim) for dim in value.shape or ())  # type: ignore[arg-type]  # static, checked before
             if tensor.shape != shape:
                 raise Refused(f"{value.name!r} would have the shape {list(tensor.shape)}, not {list(shape)}")
-            if not tensor.name:
+            if not tensor.name and all(tensor is not given for _, given in self.inputs):
                 tensor.hint = value.name or tensor.hint
             self.values[value] = tensor
 

@@ -53,7 +53,8 @@ def transpose_24(node: HubNode, b: Builder) -> Tensor:
 def concat_13(node: HubNode, b: Builder) -> Tensor:
     """Join along an axis."""
     axis = node.axis()
-    values = [b.tensor(value) for value in node.inputs if value is not None]
+    given = [b.tensor(value) for value in node.inputs if value is not None]
+    values = [value for value in given if 0 not in value.shape] or given  # what is empty adds nothing
     if len({value.kind for value in values}) > 1:
         values = [b.scalar(value) for value in values]
     return b.op("concat", values, axis=axis)
@@ -67,9 +68,12 @@ def split_18(node: HubNode, b: Builder) -> list[Tensor]:
         node.require_constant(1)  # the sizes are those of the outputs
     x, axis = b.tensor(node.value(0)), node.axis()
     sizes = [node.shape(value)[axis] for value in node.outputs]
-    if 0 in sizes:
-        raise Refused("a part has extent 0, which NNEF cannot say")
-    return list(b.ops("split", x, axis=axis, ratios=sizes, count=len(sizes)))
+    held = [size for size in sizes if size]
+    parts = iter(b.ops("split", x, axis=axis, ratios=held, count=len(held)) if len(held) > 1 else [x])
+    shape = list(x.shape)
+    return [
+        next(parts) if size else b.const(np.zeros([*shape[:axis], 0, *shape[axis + 1 :]]), x.kind) for size in sizes
+    ]
 
 
 @TABLE.lowers("Slice")

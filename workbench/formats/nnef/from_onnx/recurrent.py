@@ -124,9 +124,7 @@ def _gate_bias(b: Builder, bias: Tensor | None, hidden: int, gates: int) -> Tens
 def lstm_22(node: HubNode, b: Builder) -> list[Tensor]:
     """Gates in the order input, output, forget, cell."""
     _check(node, b, ("sigmoid", "tanh", "tanh"))
-    if node.attr_int("input_forget"):
-        raise Refused("coupled gates are not unrolled")
-    hidden = node.attr_int("hidden_size")
+    hidden, coupled = node.attr_int("hidden_size"), bool(node.attr_int("input_forget"))
 
     def make(direction: _Direction) -> Step:
         bias = _gate_bias(b, direction.bias, hidden, 4)
@@ -142,7 +140,8 @@ def lstm_22(node: HubNode, b: Builder) -> list[Tensor]:
             h, c = state
             gate = b.op("add", gate, b.op("matmul", h, direction.recurrence, transposeB=True))
             gate = gate if bias is None else b.op("add", gate, bias)
-            i, f = gated(gate, 0, c), gated(gate, 2, c)
+            i = gated(gate, 0, c)
+            f = b.op("sub", b.number(1.0), i) if coupled else gated(gate, 2, c)
             candidate = b.op("tanh", _part(b, gate, 1, 3 * hidden, 4 * hidden))
             c = b.op("add", b.op("mul", f, c), b.op("mul", i, candidate))
             return [b.op("mul", gated(gate, 1, c), b.op("tanh", c)), c]

@@ -19,6 +19,9 @@ from workbench.lowering import Refused
 
 _LARGEST = 1 << 24  # elements of a matrix
 
+Region = tuple[float, float]
+"""Where a crop of an axis begins and ends, the axis being 1."""
+
 
 @TABLE.lowers("Resize")
 def resize_19(node: HubNode, b: Builder) -> Tensor:
@@ -26,48 +29,66 @@ def resize_19(node: HubNode, b: Builder) -> Tensor:
     x = b.tensor(node.value(0))
     mode = node.attr_string("mode")
     coordinates = node.attr_string("coordinate_transformation_mode")
-    corners = coordinates == "align_corners"
-    if coordinates == "tf_crop_and_resize":
-        raise Refused("coordinate_transformation_mode 'tf_crop_and_resize' reads outside of the image")
+    corners, crops = coordinates == "align_corners", coordinates == "tf_crop_and_resize"
     if node.attr_string("keep_aspect_ratio_policy") != "stretch":
         raise Refused("keep_aspect_ratio_policy is not 'stretch'")
-    node.ignore("extrapolation_value")  # of tf_crop_and_resize
     axes = [axis % x.rank for axis in node.attr_ints("axes") or range(x.rank)]
     scales = None if node.input(2) is None else node.require_constant(2)
     if node.input(3) is not None:
         node.require_constant(3)  # repeated in the output's shape
     shape = node.shape(node.outputs[0])
+    regions = node.require_constant(1).reshape(2, -1) if crops else None
+    outside = np.zeros(shape, bool)
     for position, axis in enumerate(axes):
         scale = None if scales is None or scales.size == 0 else float(scales.reshape(-1)[position])
-        if shape[axis] == x.shape[axis] and scale in (None, 1.0):
+        region = (0.0, 1.0) if regions is None else (float(regions[0, position]), float(regions[1, position]))
+        if shape[axis] == x.shape[axis] and scale in (None, 1.0) and region == (0.0, 1.0):
             continue
         if scale is not None and corners and scale * x.shape[axis] != shape[axis]:
             raise Refused("corners are aligned and the scale does not give a whole extent; runtimes differ there")
-        if mode == "nearest":
+        if regions is not None:
+            matrix = _matrix(node, x.shape[axis], shape[axis], scale, region)
+            beyond = np.isnan(
+                _resized(node, np.zeros((1, x.shape[axis]), np.float32), shape[axis], scale, region, np.nan)
+            )
+            outside |= beyond.reshape([-1 if axis == other else 1 for other in range(x.rank)])
+            x = _product(b, x, axis, matrix)
+        elif mode == "nearest":
             positions = _resized(node, np.arange(x.shape[axis], dtype=np.float32)[None], shape[axis], scale)
             x = b.op("gather", x, b.const(positions.reshape(-1), "integer"), axis=axis)
         else:
             x = _product(b, x, axis, _matrix(node, x.shape[axis], shape[axis], scale))
     for name in ("antialias", "cubic_coeff_a", "exclude_outside", "nearest_mode"):
         node.ignore(name)  # read where the matrix is computed
-    return x
+    value = node.attr_float("extrapolation_value")
+    return b.op("add", x, b.const(outside * value)) if outside.any() and value else x
 
 
-def _matrix(node: HubNode, extent: int, wanted: int, scale: float | None) -> NDArray[Any]:
-    """``[extent, wanted]``: column j says how the inputs make output j."""
+def _matrix(node: HubNode, extent: int, wanted: int, scale: float | None, region: Region = (0.0, 1.0)) -> NDArray[Any]:
+    """``[extent, wanted]``: column j says how the inputs make output j, with zeros for what lies outside."""
     if extent * max(extent, wanted) > _LARGEST:
         raise Refused(f"the matrix that interpolates {extent} to {wanted} values is too large to write")
-    return _resized(node, np.eye(extent, dtype=np.float32), wanted, scale)
+    return _resized(node, np.eye(extent, dtype=np.float32), wanted, scale, region)
 
 
-def _resized(node: HubNode, rows: NDArray[Any], wanted: int, scale: float | None) -> NDArray[Any]:
+def _resized(
+    node: HubNode,
+    rows: NDArray[Any],
+    wanted: int,
+    scale: float | None,
+    region: Region = (0.0, 1.0),
+    extrapolation: float = 0.0,
+) -> NDArray[Any]:
     """The rows of ``[count, extent]`` resized as the node resizes one axis, by onnxruntime."""
-    kept = [a for name, a in node.node.attributes.items() if name not in ("axes", "keep_aspect_ratio_policy")]
+    left_out = ("axes", "keep_aspect_ratio_policy", "extrapolation_value")
+    kept = [a for name, a in node.node.attributes.items() if name not in left_out]
+    kept.append(ir.AttrFloat32("extrapolation_value", extrapolation))
     data = rows.reshape(1, 1, *rows.shape)
+    bounds = np.asarray([0, 0, 0, region[0], 1, 1, 1, region[1]], np.float32)
     if scale is None:
-        arrays = [data, None, None, np.asarray([1, 1, rows.shape[0], wanted], np.int64)]
+        arrays = [data, bounds, None, np.asarray([1, 1, rows.shape[0], wanted], np.int64)]
     else:
-        arrays = [data, None, np.asarray([1, 1, 1, scale], np.float32)]
+        arrays = [data, bounds, np.asarray([1, 1, 1, scale], np.float32)]
     inputs = [None if array is None else ir.Value(name=f"i{index}") for index, array in enumerate(arrays)]
     copy = ir.Node("", "Resize", inputs, kept, outputs=[ir.Value(name="y")])
     copy.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)

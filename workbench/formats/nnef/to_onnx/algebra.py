@@ -1,4 +1,4 @@
-"""Matrix products (NNEF 1.0.5, section 4.5), reductions (4.3), normalisation (4.10), regions, quantisation (4.11)."""
+"""Matrix products (NNEF 1.0.5, section 4.5), reductions (4.3), normalisation (4.10), quantisation (4.11)."""
 
 from __future__ import annotations
 
@@ -178,15 +178,6 @@ def l2_normalization(node: NnefNode, e: Emitter) -> ir.Value:
     """``input / max(sqrt(sum input ^ 2) + bias, epsilon)``."""
     x = node.tensor("input")
     return _divided(node, e, x, e.op("Sqrt", reduced(e, "ReduceSum", e.op("Mul", x, x), node.attr("axes"))))
-
-
-# regions of interest
-
-
-@TABLE.lowers("avg_roi_pool", "max_roi_pool", "roi_resample", "avg_roi_align", "max_roi_align")
-def regions(node: NnefNode, e: Emitter) -> ir.Value:
-    """Refused: where the sampling points of a region lie is not said exactly enough to be the same in ONNX."""
-    raise Refused(f"NNEF does not fix the sampling points of {node.name}, and no reference implementation has it")
 
 
 # emulated quantisation

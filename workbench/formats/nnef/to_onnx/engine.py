@@ -25,6 +25,7 @@ def lower_to_hub(
     quantization: Mapping[str, Quantization],
     scalar: str,
     subject: str,
+    states: Mapping[str, str] | None = None,
 ) -> ir.Model:
     """Lower a graph.
 
@@ -34,16 +35,17 @@ def lower_to_hub(
         quantization: tensor → how it is quantised; variables among them are in ``tensors`` as real numbers already.
         scalar: numpy's name of the dtype that ``scalar`` stands for.
         subject: what messages call the model.
+        states: variables that are updated, which become inputs → the outputs with their new values.
 
     Raises:
         ConversionError: with all refusals.
         ModelError: the graph contradicts itself.
     """
-    engine = Engine(graph, tensors, quantization, scalar, subject)
+    engine = Engine(graph, tensors, quantization, scalar, subject, states)
     engine.run()
     if engine.refusals:
         raise ConversionError(engine.refusals, subject)
-    return engine.emitter.finish([engine.values[name] for name in graph.outputs])
+    return engine.emitter.finish([engine.values[name] for name in (*graph.outputs, *engine.states.values())])
 
 
 class Engine:
@@ -58,8 +60,10 @@ class Engine:
         quantization: Mapping[str, Quantization],
         scalar: str,
         subject: str,
+        states: Mapping[str, str] | None = None,
     ) -> None:
         self.graph = graph
+        self.states = states or {}
         self.tensors = tensors
         self.quantization = quantization
         self.scalar = scalar
@@ -72,16 +76,30 @@ class Engine:
         externals = {op.outputs[0]: op for op in self.graph.operations if op.name == "external"}
         for name in self.graph.inputs:  # in the order of the interface, which need not be that of the body
             self.values[name] = self._input(externals[name])
+        for operation in self.graph.operations:
+            if operation.outputs[0] in self.states:
+                self.values[operation.outputs[0]] = self._input(operation)
         computed = [op for op in self.graph.operations if op.name not in ("external", "variable")]
-        self.emitter.reserve(name for op in computed for name in op.outputs)
+        self.emitter.reserve((*(name for op in computed for name in op.outputs), *self.states.values()))
         for operation in self.graph.operations:
             if operation.name == "variable":
                 name = operation.outputs[0]
-                self.values[name] = self.emitter.tensor(self.tensors[name], name)
+                if name not in self.states:
+                    self.values[name] = self.emitter.tensor(self.tensors[name], name)
             elif operation.name != "external":
                 self._lower(operation)
             for name in operation.outputs:
                 self._quantize(operation, name)
+            if operation.name == "update":
+                self._carry(operation)
+
+    def _carry(self, operation: NnefOperation) -> None:
+        """What a variable holds after the run: an output beside the update's result, which may be one as well."""
+        variable, result = operation.inputs[0], operation.outputs[0]
+        if result in self.values:
+            with self.emitter.layer([result], hint=result):
+                carried = self.emitter.op("Identity", self.values[result])
+            self.values[self.states[variable]] = self.emitter.rename(carried, self.states[variable])
 
     def _input(self, operation: NnefOperation) -> ir.Value:
         dims = [extent or None for extent in operation.arguments["shape"]]

@@ -27,8 +27,8 @@ def constant(node: NnefNode, e: Emitter) -> ir.Value:
 
 @TABLE.lowers("update")
 def update(node: NnefNode, e: Emitter) -> ir.Value:
-    """Refused: a graph of the hub has no variables that outlive a run."""
-    raise Refused("a variable is written while the graph runs", "make the state an input and an output")
+    """The new value, which the engine makes an output too (docs/decisions/007)."""
+    return e.op("Identity", node.tensor("value"))
 
 
 @TABLE.lowers("reshape")
