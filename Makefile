@@ -83,9 +83,10 @@ conformance: $(DEV) ## run coremltools' own tests, and ONNX's of its nodes, on t
 	$(PY) -m tests.conformance.nnef_parser
 	$(PY) -m tests.conformance.nnef_pairs
 
-bench: $(DEV) ## measure import, conversion and comparison on the real models
+bench: $(DEV) ## measure import, conversion, comparison and the finding of faults on the real models
 	$(PY) -m tests.benchmarks.bench
 	$(PY) -m tests.benchmarks.compare
+	$(PY) -m tests.benchmarks.faults
 	$(PY) -m tests.benchmarks.coreml
 	$(PY) -m tests.benchmarks.convert
 	$(PY) -m tests.benchmarks.nnef

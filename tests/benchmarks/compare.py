@@ -1,20 +1,24 @@
-"""What a comparison costs: time against the summed unoptimised inference of both models, and peak memory.
+"""What a comparison costs: time against the summed unoptimised inference of both models, peak memory, time to cancel.
 
-Each way runs in a process of its own, on a model saved in both formats, so that its peak is its own. Times are those of
-the processor, on one thread: they do not depend on what else the machine does. Run it with
-``python -m tests.benchmarks.compare [MODEL …]``; the models are those of ``tests/benchmarks/networks.py`` (PyTorch has
-to be installed) and of ``tests/real_models.py``. Polygraphy is measured beside it where the environment variable
-POLYGRAPHY_PYTHON names a Python that has it.
+Each way runs in a process of its own, on models saved before, so that its peak is its own. Times are those of the
+processor, on one thread: they do not depend on what else the machine does (the time to cancel does: it is the clock's).
+What a model of float16 takes unoptimised is what our own executor takes for it, which rounds where the program says so.
+
+``python -m tests.benchmarks.compare [MODEL …] [--target TARGET]``; the models are those of
+``tests/benchmarks/networks.py`` (PyTorch has to be installed) and of ``tests/real_models.py``. Polygraphy is measured
+beside it where it is installed, or lies in the folder that WORKBENCH_BENCH_PATH names.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -25,15 +29,27 @@ import numpy as np
 
 import workbench as wb
 from tests.real_models import ONNX, onnx_model
+from workbench.errors import Cancelled
 from workbench.executors import Fragment, OnnxRuntimeExecutor
 
 MODELS = ("mobilenet-v2", "bert-base", "light-resnet50", "magika")
-TARGET = "nnef"
+TARGETS: dict[str, tuple[str, dict[str, str]]] = {
+    "coreml": ("model.mlpackage", {}),
+    "coreml-fp16": ("model.mlpackage", {"precision": "fp16"}),
+    "nnef": ("model.nnef.tgz", {}),
+    "optimised": ("optimised.onnx", {}),
+}
+"""The file of each, and the options of the conversion; the last is what onnxruntime's basic optimisations make."""
 RUNS = 3
 SAMPLES = 8
-WAYS = ("load", "plain", "floor", "marked", "compare-1", f"compare-{SAMPLES}")
+WAYS = ("load", "plain-reference", "plain-target", "floor", "marked", "compare-1", f"compare-{SAMPLES}", "cancel")
+CANCELLED_AT = (0.2, 0.5, 0.8)
+"""Of the time that the whole comparison takes."""
+SPARE_MB = 100
+"""By so much the peak of a comparison may be above that of the larger model's plain run."""
+EXTRA = os.environ.get("WORKBENCH_BENCH_PATH", "")
 POLYGRAPHY = """
-import sys, time
+import resource, sys, time
 from polygraphy.backend.onnx import modify_outputs, onnx_from_path, BytesFromOnnx
 from polygraphy.backend.onnxrt import OnnxrtRunner, SessionFromOnnx
 from polygraphy.comparator import Comparator, CompareFunc
@@ -42,7 +58,9 @@ marked = modify_outputs(onnx_from_path(sys.argv[1]), outputs=MARK_ALL)
 start = time.process_time()
 runners = [OnnxrtRunner(SessionFromOnnx(BytesFromOnnx(marked))) for _ in range(2)]
 Comparator.compare_accuracy(Comparator.run(runners), compare_func=CompareFunc.simple())
-print(time.process_time() - start, file=sys.stderr)
+seconds = time.process_time() - start
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+print(seconds, peak, file=sys.stderr)
 """
 
 
@@ -69,37 +87,36 @@ def feeds_of(name: str, model: wb.Model, seed: int) -> dict[str, np.ndarray[Any,
     }
 
 
-def measure(way: str, folder: Path, name: str) -> dict[str, float]:
+def measure(way: str, folder: Path, name: str, target: str) -> dict[str, float]:
     """One way, in this process: times in seconds, and the peak of resident memory in MB."""
     if way == "prepare":
-        return prepare(folder, name)
-    models = [wb.load(path) for path in sorted(folder.iterdir())]
-    models.sort(key=lambda model: model.format != "onnx")
-    reference, target = models
-    count = int(way.removeprefix("compare-")) if "-" in way else 1
-    samples = [feeds_of(name, reference, seed) for seed in range(count)]
+        return prepare(folder, name, target)
+    paths = [folder / "model.onnx", folder / TARGETS[target][0]]
+    if way.startswith("plain"):
+        paths = paths[way == "plain-target" :][:1]
+    models = [wb.load(path) for path in paths]
+    count = int(way.removeprefix("compare-")) if way.startswith("compare") else SAMPLES if way == "cancel" else 1
+    shown = models[0] if way != "plain-target" else wb.load(folder / "model.onnx")
+    samples = [feeds_of(name, shown, seed) for seed in range(count)]
     found: dict[str, float] = {}
-    if way == "load":
-        assert reference.graph is not target.graph
-    elif way == "plain":
-        found["optimised"] = sum(_plain(model, samples[0]) for model in models)
+    if way.startswith("plain"):
+        found["optimised"] = _plain(models[0], samples[0])
     elif way == "floor":
         found.update(_floor(models, samples[0]))
     elif way == "marked":
         found["marked"] = sum(_marked(model, samples[0]) for model in models)
-    else:
-        report = wb.compare(reference, target, feeds=samples, threads=1, observe=False)
-        assert report.ok, str(report)
-        runs = 1 if name == "bert-base" else RUNS
-        found["compare"] = seconds(lambda: wb.compare(reference, target, feeds=samples, threads=1, observe=False), runs)
-        found["tensors"] = len(report.rows)
+    elif way == "cancel":
+        found["cancel"] = _cancelled(models, samples)
+    elif way.startswith("compare"):
+        found.update(_compared(models, samples, 1 if name == "bert-base" else RUNS))
     unit = 2**20 if sys.platform == "darwin" else 2**10
     found["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     return found
 
 
-def prepare(folder: Path, name: str) -> dict[str, float]:
+def prepare(folder: Path, name: str, target: str) -> dict[str, float]:
     """Write the model in both formats."""
+    shapes: dict[str, Any] = {}
     if any(real.name == name for real in ONNX):
         real = onnx_model(name)
         model = wb.load(real.source)
@@ -109,9 +126,57 @@ def prepare(folder: Path, name: str) -> dict[str, float]:
         from tests.benchmarks.networks import export
 
         export(name, folder / "model.onnx")
-        model, shapes = wb.load(folder / "model.onnx"), {}
-    model.convert(TARGET, **shapes).save(folder / "model.nnef.tgz")
+        model = wb.load(folder / "model.onnx")
+    file, options = TARGETS[target]
+    if target == "optimised":
+        import onnxruntime
+
+        wanted = onnxruntime.SessionOptions()
+        wanted.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        wanted.optimized_model_filepath = str(folder / file)
+        onnxruntime.InferenceSession(str(folder / "model.onnx"), wanted, providers=["CPUExecutionProvider"])
+    else:
+        model.convert(target.split("-")[0], **shapes, **options).save(folder / file)
     return {}
+
+
+def _compared(models: Sequence[wb.Model], samples: list[dict[str, Any]], runs: int) -> dict[str, float]:
+    """The whole comparison, the report included."""
+    times = []
+    for _ in range(runs):
+        start = time.process_time()
+        report = wb.compare(*models, feeds=samples, threads=1, observe=False)
+        times.append(time.process_time() - start)
+        assert report.ok, str(report)
+    return {"compare": min(times), "tensors": len(report.rows)}
+
+
+def _cancelled(models: Sequence[wb.Model], samples: list[dict[str, Any]]) -> float:
+    """The longest time from the wish to cancel until the comparison has ended."""
+    wished = threading.Event()
+    moment = [0.0]
+
+    def progress(stage: str, fraction: float) -> None:
+        if wished.is_set():
+            raise Cancelled("measured")
+
+    def wish() -> None:
+        moment[0] = time.monotonic()
+        wished.set()
+
+    start = time.monotonic()
+    wb.compare(*models, feeds=samples, threads=1, observe=False, progress=progress)
+    whole, longest = time.monotonic() - start, 0.0
+    for share in CANCELLED_AT:
+        wished.clear()
+        timer = threading.Timer(share * whole, wish)
+        timer.start()
+        try:
+            wb.compare(*models, feeds=samples, threads=1, observe=False, progress=progress)
+        except Cancelled:
+            longest = max(longest, time.monotonic() - moment[0])
+        timer.cancel()
+    return longest
 
 
 def _plain(model: wb.Model, feeds: dict[str, Any]) -> float:
@@ -145,50 +210,66 @@ def _marked(model: wb.Model, feeds: dict[str, Any]) -> float:
     return seconds(lambda: executor.run(ready, tensors))
 
 
-def polygraphy(folder: Path) -> str:
-    """The line for Polygraphy: two onnxruntime runners on the ONNX model with all tensors marked."""
-    python = os.environ.get("POLYGRAPHY_PYTHON")
-    if not python:
-        return "  Polygraphy               not measured: POLYGRAPHY_PYTHON names no Python that has it"
-    command = [python, "-c", POLYGRAPHY, str(folder / "model.onnx")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def polygraphy(folder: Path, floor: float) -> str:
+    """The line for Polygraphy: two onnxruntime runners on the ONNX model, all tensors of both marked and compared."""
+    if find_spec("polygraphy") is None and not (Path(EXTRA) / "polygraphy").is_dir():
+        return "  Polygraphy                 not installed"
+    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH", ""), EXTRA)))
+    command = [sys.executable, "-c", POLYGRAPHY, str(folder / "model.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path})
     if done.returncode:
-        return f"  Polygraphy               failed: {done.stderr.strip().splitlines()[-1]}"
-    return f"  Polygraphy, two runners  {float(done.stderr.strip().splitlines()[-1]):7.3f} s"
+        return f"  Polygraphy                 failed: {done.stderr.strip().splitlines()[-1]}"
+    seconds, peak = (float(word) for word in done.stderr.strip().splitlines()[-1].split())
+    return _line("Polygraphy, reference twice", seconds, floor, peak)
 
 
-def table(name: str) -> str:
-    """The lines for one model."""
+def _line(what: str, seconds: float, floor: float, peak: float, note: str = "") -> str:
+    return f"  {what:28}{seconds:8.3f} s {seconds / floor:6.1f} x {peak:6.0f} MB{note}"
+
+
+def table(name: str, target: str) -> str:
+    """The lines for one model and one target."""
     if name in ("mobilenet-v2", "bert-base") and find_spec("torch") is None:
         return f"{name}: skipped, PyTorch is not installed"
     with tempfile.TemporaryDirectory() as folder:  # this process stays small: a child's peak begins with its parent's
-        command = [sys.executable, "-m", "tests.benchmarks.compare", "--measure"]
-        found = {way: json.loads(subprocess.check_output([*command, way, folder, name])) for way in ("prepare", *WAYS)}
-        rival = polygraphy(Path(folder))
-    floor, sessions = found["floor"]["unoptimised"], found["floor"]["sessions"]
-    tensors = int(found["compare-1"]["tensors"])
+        command = [sys.executable, "-m", "tests.benchmarks.compare", name, "--target", target, "--folder", folder]
+        found = {way: json.loads(subprocess.check_output([*command, "--measure", way])) for way in ("prepare", *WAYS)}
+        floor, sessions = found["floor"]["unoptimised"], found["floor"]["sessions"]
+        rival = polygraphy(Path(folder), floor)
+    plain = [found["plain-reference"], found["plain-target"]]
+    bound = max(way["peak"] for way in plain) + SPARE_MB
     lines = [
-        f"{name}, {tensors} tensors, onnx against {TARGET}; making both sessions {sessions:.3f} s",
-        f"  both models loaded                                           {found['load']['peak']:5.0f} MB",
-        f"  both, optimised          {found['plain']['optimised']:7.3f} s                            "
-        f"{found['plain']['peak']:5.0f} MB",
-        f"  both, unoptimised        {floor:7.3f} s    1.0 x",
-        f"  both, all tensors marked {found['marked']['marked']:7.3f} s  {found['marked']['marked'] / floor:5.1f} x  "
-        f"                 {found['marked']['peak']:5.0f} MB",
+        f"{name}, {int(found['compare-1']['tensors'])} tensors, onnx against {target}; "
+        f"making both sessions {sessions:.3f} s; bound of the peak {bound:.0f} MB",
+        _line("both models loaded", 0.0, floor, found["load"]["peak"]),
+        _line("plain, reference", plain[0]["optimised"], floor, plain[0]["peak"]),
+        _line("plain, target", plain[1]["optimised"], floor, plain[1]["peak"]),
+        _line("both, unoptimised", floor, floor, found["floor"]["peak"]),
+        _line("both, all outputs marked", found["marked"]["marked"], floor, found["marked"]["peak"]),
     ]
     for count in (1, SAMPLES):
         way = found[f"compare-{count}"]
-        each = way["compare"] / count
-        lines.append(
-            f"  compare, {count} sample{'s' if count > 1 else ' '}       {each:7.3f} s  {each / floor:5.1f} x  "
-            f"({(way['compare'] - sessions) / count / floor:4.1f} x less sessions) {way['peak']:5.0f} MB"
-        )
-    return "\n".join([*lines, rival])
+        less = (way["compare"] - sessions) / count / floor
+        what = f"compare, {count} sample{'s' if count > 1 else ''}, each"
+        note = f"  {less:.1f} x less sessions; {way['peak'] - bound:+.0f} MB to the bound"
+        lines.append(_line(what, way["compare"] / count, floor, way["peak"], note))
+    return "\n".join([*lines, f"  cancelled after at most     {found['cancel']['cancel']:8.3f} s by the clock", rival])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="*", default=list(MODELS))
+    parser.add_argument("--target", choices=TARGETS, action="append")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(options.measure, options.folder, options.models[0], options.target[0])))
+        return
+    for name in options.models:
+        for target in options.target or TARGETS:
+            print(table(name, target), flush=True)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--measure"]:
-        print(json.dumps(measure(sys.argv[2], Path(sys.argv[3]), sys.argv[4])))
-    else:
-        for chosen in sys.argv[1:] or MODELS:
-            print(table(chosen), flush=True)
+    main()

@@ -13,6 +13,7 @@ import pytest
 from tests.compare.support import chain, converted, same_names, source
 from workbench.compare import compare, engine, group
 from workbench.errors import Cancelled
+from workbench.executors import Fragment, fragment
 
 SAMPLES = [{"x": np.random.default_rng(seed).standard_normal((2, 16)).astype(np.float32)} for seed in range(7)]
 
@@ -115,3 +116,34 @@ def test_a_cancellation_is_answered_within_a_second(samples: int) -> None:
         assert time.monotonic() - start < 3  # half a second until it was wanted, a second, and a busy machine
     else:
         raise AssertionError("it was not cancelled")
+
+
+def test_weights_beyond_the_bound_are_not_held_from_one_group_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "GROUP_SAMPLES", 2)
+    models = pair(fault=3, depth=6)
+    expected = compare(*models, feeds=SAMPLES).rows
+    made: list[Any] = []
+    released: Counter[int] = Counter()
+    make, release = group.fragment, Fragment.release
+
+    def kept(*arguments: Any, **options: Any) -> Any:
+        made.append(make(*arguments, **options))
+        return made[-1]
+
+    def counted(self: Fragment) -> None:
+        released[id(self)] += 1
+        release(self)
+
+    monkeypatch.setattr(group, "fragment", kept)
+    monkeypatch.setattr(Fragment, "release", counted)
+    monkeypatch.setattr(fragment, "INLINE_BYTES", 0)  # every weight is handed over
+    monkeypatch.setattr(group, "KEPT_BYTES", 0)
+    assert compare(*models, feeds=SAMPLES).rows == expected
+    large = [one for one in made if one.constant_bytes]
+    assert large
+    assert all(released[id(one)] and not one._shared for one in large)
+    monkeypatch.setattr(group, "KEPT_BYTES", 1 << 20)
+    made.clear()
+    released.clear()
+    assert compare(*models, feeds=SAMPLES).rows == expected
+    assert all(one._shared for one in made if one.constant_bytes)

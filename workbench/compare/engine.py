@@ -86,12 +86,11 @@ class Engine:
         self.pairs = {name: item.pair for name, item in self.found.items() if not item.random}
         self.reference = Walk(reference.graph, {pair.reference for pair in self.pairs.values()}, _subject(reference))
         self.target = Walk(target.graph, self.pairs, _subject(target))
-        emulated = isinstance(target, noise.Emulated)
         self.lengths = Lengths(self.reference, self.target)
-        self.runners = Runners(threads, copies=emulated)
+        self.runners = Runners(threads)
         self._group_size = 1
         self._fraction, self._beat = 0.0, 0.0
-        self.noise = None if emulated else self._noise(reference, mode)
+        self.noise = None if isinstance(target, noise.Emulated) else self._noise(reference, mode)
 
     def _noise(self, reference: Model, mode: str) -> Engine | None:
         """The engine that measures what the target's float16 explains; ``None`` where it has none."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SEGMENT_NODES = 8
 SEGMENT_BYTES = 16 << 20  # of the tensors that one segment makes for one sample; beyond, segments get shorter
 KEPT = 200  # sessions that are kept from one group of samples to the next
-KEPT_BYTES = 32 << 20  # of the constants that they hold where the model does not hold them itself
+KEPT_BYTES = 32 << 20  # of the constants that they hold meanwhile; what goes beyond is read again for each group
 
 
 class Lengths:
@@ -65,14 +65,14 @@ class Runners:
 
     Args:
         threads: of one operator.
-        copies: whether the weights that are handed over are copies, made for the session.
     """
 
-    def __init__(self, threads: int, copies: bool) -> None:
-        self.threads, self.copies = threads, copies
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
         self._bytes = 0
         self.keeping = False
         self._kept: dict[tuple[Any, ...], Fragment] = {}
+        self._lasting: set[Fragment] = set()
 
     def get(
         self,
@@ -92,11 +92,17 @@ class Runners:
         if found is not None and found.outputs == tuple(outputs):
             return found
         made = fragment(walk, nodes, outputs, self.threads, inputs=types(), cut=cut)
-        size = made.constant_bytes if self.copies else 0
-        if self.keeping and len(self._kept) < KEPT and self._bytes + size <= KEPT_BYTES:
+        if self.keeping and len(self._kept) < KEPT:
             self._kept[key] = made
-            self._bytes += size
+            if self._bytes + made.constant_bytes <= KEPT_BYTES:
+                self._bytes += made.constant_bytes
+                self._lasting.add(made)
         return made
+
+    def rest(self, runner: Fragment) -> None:
+        """All samples of the group are through: free the constants, unless there is room for them until the next."""
+        if runner not in self._lasting:
+            runner.release()
 
 
 class Group:
@@ -166,6 +172,7 @@ class Group:
                     self.engine.beat()
                     feeds = {name: store.get(name, sample) for name in runner.inputs}
                     made += store.put(sample, run_fragment(walk, nodes, runner, feeds))
+                self.engine.runners.rest(runner)
                 self._note_alive()
             self.done.update(nodes)
             for node in nodes:
@@ -177,7 +184,9 @@ class Group:
     def _note_alive(self) -> None:
         self.alive = max(self.alive, self.reference.bytes + self.accumulated.bytes + self.isolated.bytes)
 
-    def _runner(self, store: Store, nodes: Sequence[ir.Node], outputs: Sequence[str], cut: Sequence[str] = ()) -> Any:
+    def _runner(
+        self, store: Store, nodes: Sequence[ir.Node], outputs: Sequence[str], cut: Sequence[str] = ()
+    ) -> Fragment:
         """The nodes as a session, kept for the next group."""
         walk = store.walk
         key = (id(walk), walk.index[nodes[0]], len(nodes), bool(cut))
@@ -207,6 +216,7 @@ class Group:
                 size += self.accumulated.put(sample, run_fragment(walk, nodes, plain, feeds))
         if engine.isolate:
             size += self._isolated(nodes, outputs, pairs, plain)
+        engine.runners.rest(plain)
         self._note_alive()
         for sample in range(len(self.feeds)):
             for pair in pairs:
@@ -243,6 +253,8 @@ class Group:
                 feeds = {name: self._isolated_feed(name, sample) for name in runner.inputs}
                 made = run_fragment(walk, nodes, runner, feeds)
             size += self.isolated.put(sample, made)
+        if runner is not None:
+            self.engine.runners.rest(runner)
         return size
 
     def _note_injection(self, pair: Pair) -> None:

@@ -17,7 +17,7 @@ TINY, HUGE = 1e-15, 1e15  # squares of values in between, and sums of a block of
 
 
 class _Scratch(threading.local):
-    """Blocks to calculate in, one set for each thread: a block allocated anew is one that the processor has not seen."""
+    """Blocks to calculate in, one set for each thread: memory allocated anew is in no cache of the processor."""
 
     def __init__(self) -> None:
         self._blocks: dict[tuple[str, int], Array] = {}

@@ -71,6 +71,7 @@ class Fragment:
 
         self.outputs = tuple(outputs)
         self._shared: dict[str, Array] = {}
+        self._large: dict[str, ir.TensorProtocol] = {}
         self._fetched = [_computed(name) if name in set(cut) else name for name in outputs]
         cut = frozenset(cut)
         wanted = set(outputs)
@@ -118,7 +119,7 @@ class Fragment:
                 external[value.name] = array
                 graph.initializer.append(_reference(tensor, value.name))
             else:
-                self._shared[value.name] = array
+                self._shared[value.name], self._large[value.name] = array, tensor
                 kind = onnx.helper.make_tensor_type_proto(tensor.dtype.value, tensor.shape.numpy())
                 graph.input.append(onnx.ValueInfoProto(name=value.name, type=kind))
         return tuple(names)
@@ -126,7 +127,11 @@ class Fragment:
     @property
     def constant_bytes(self) -> int:
         """Size of the constants that are handed over at each run."""
-        return sum(array.nbytes for array in self._shared.values())
+        return sum(tensor.nbytes for tensor in self._large.values())
+
+    def release(self) -> None:
+        """Let go of the large constants that are handed over; the next run reads them again."""
+        self._shared.clear()
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         """Run the nodes once; feeds that are no inputs are ignored.
@@ -139,6 +144,9 @@ class Fragment:
             LimitError: they take too long, or too much memory.
         """
         given = {name: feeds[name] for name in self.inputs}
+        if len(self._shared) < len(self._large):
+            arrays = {name: _as_it_lies(tensor) for name, tensor in self._large.items()}
+            self._shared.update((name, array) for name, array in arrays.items() if array is not None)
         with translated():
             results = run_session(self._session, self._fetched, {**given, **self._shared})
         return dict(zip(self.outputs, results, strict=True))
