@@ -59,7 +59,7 @@ class Import(Step):
             layout={"flex": "1 1 320px", "width": "auto"},
         )
         self.button = ipywidgets.Button(description="Open", button_style="primary")
-        self.current = Content()
+        self.current = Content(live=True)
         self._uploads: dict[object, Upload] = {}  # by path: a file lives as long as the session may read from it
         self.widget = stack(
             self.upload,
