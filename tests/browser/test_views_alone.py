@@ -80,7 +80,7 @@ def test_rows_are_marked_by_key_and_by_click(page: Page) -> None:
     table = LayerTable((Column("layer"), Column("error", kind="number")), markable=True)
     table.put([("conv", 0.5), ("relu", 0.25), ("pool", 0.125)])
     show(page, table)
-    body = page.get_by_role("rowgroup")
+    body = page.get_by_role("grid")
     body.press("ArrowDown")
     body.press(" ")
     assert trait(page, "marked") == [0]

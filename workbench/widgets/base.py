@@ -18,10 +18,10 @@ THEME = (Path(__file__).parent / "theme.css").read_text(encoding="utf-8")
 
 
 def assets(name: str, *modules: str) -> tuple[str, str]:
-    """The ESM and the CSS of the view of that name: the modules it builds on before it, the theme included."""
+    """The ESM and the CSS of the view of that name: the modules it builds on before it; keyboard and theme included."""
     folder = Path(__file__).parent
     style = (folder / f"{name}.css").read_text(encoding="utf-8")
-    script = "\n".join((folder / f"{module}.js").read_text(encoding="utf-8") for module in (*modules, name))
+    script = "\n".join((folder / f"{module}.js").read_text(encoding="utf-8") for module in ("keyboard", *modules, name))
     return script, f"{THEME}\n{style}"
 
 

@@ -45,6 +45,7 @@ const BLOCKS = {
     const node = element("div", "wb-code");
     const pre = element("pre", "", block.text);
     pre.tabIndex = 0;
+    pre.setAttribute("role", "region");
     pre.setAttribute("aria-label", "Python code");
     const copy = element("button", "", "Copy");
     copy.type = "button";
@@ -72,14 +73,19 @@ const BLOCKS = {
     node.append(element("caption", "", block.caption));
     const head = element("tr");
     for (const title of block.columns) {
-      const cell = element("th", "", title);
-      cell.scope = "col";
+      const cell = element(title ? "th" : "td", "", title);
+      if (title) cell.scope = "col";
       head.append(cell);
     }
     node.append(head);
     for (const row of block.rows) {
       const line = element("tr");
-      for (const value of row) line.append(element("td", "", value));
+      row.forEach((value, at) => {
+        const names = at === 0 && !block.columns[0]; // a column without a title says what its row is
+        const cell = element(names ? "th" : "td", "", value);
+        if (names) cell.scope = "row";
+        line.append(cell);
+      });
       node.append(line);
     }
     const box = element("div", "wb-tablebox");
@@ -90,6 +96,7 @@ const BLOCKS = {
 
 function render({ model, el }) {
   el.classList.add("wb-view", "wb-content");
+  if (model.get("live")) el.setAttribute("aria-live", "polite");
   const draw = () => el.replaceChildren(...model.get("blocks").map(block => BLOCKS[block.kind](block)));
   model.on("change:blocks", draw);
   draw();

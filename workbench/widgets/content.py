@@ -23,6 +23,8 @@ class Content(View):
     _esm, _css = assets("content")
 
     blocks: traitlets.List[Block] = traitlets.List().tag(sync=True)
+    live = traitlets.Bool(False).tag(sync=True)
+    """Whether a screen reader speaks what changes here."""
 
     def describe(self) -> str:
         return ", ".join(block["kind"] for block in self.blocks)

@@ -97,7 +97,7 @@ class Convert(Step):
             layout={"width": "auto"},
         )
         self.button = ipywidgets.Button(description="Convert", button_style="primary", disabled=True)
-        self.verdict = Content()
+        self.verdict = Content(live=True)
         self.table = LayerTable(COLUMNS, label="Plan", height=208, markable=True)
         self.chosen = Content()
         self.widget = stack(

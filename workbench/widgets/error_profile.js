@@ -254,6 +254,12 @@ class Profile {
     const at = this.model.get("selected");
     // As in the table below, down is onward.
     const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, PageDown: 10, PageUp: -10 };
+    if (event.key === "Escape" && at >= 0) {
+      event.preventDefault();
+      event.stopPropagation();
+      this.select(-1);
+      return;
+    }
     const to = { Home: 0, End: this.count - 1 }[event.key] ?? (event.key in steps ? at + steps[event.key] : undefined);
     if (to === undefined || !this.count) return;
     event.preventDefault();

@@ -459,6 +459,14 @@ class Graph {
     this.model.save_changes();
   }
 
+  /** Nothing is chosen any more. */
+  leave() {
+    this.hover(-1);
+    this.said.textContent = "nothing chosen";
+    this.model.set("selected", -1);
+    this.model.save_changes();
+  }
+
   /** Expand a collapsed group; collapse the innermost group of a node. */
   toggle(place) {
     if (place < 0) return;
@@ -491,6 +499,7 @@ class Graph {
       End: () => this.choose(this.placeOf[this.layers - 1]),
       Enter: () => this.toggle(place),
       c: () => this.toggle(place),
+      Escape: place >= 0 ? () => this.leave() : undefined,
       "+": () => this.zoom(1.4),
       "=": () => this.zoom(1.4),
       "-": () => this.zoom(1 / 1.4),

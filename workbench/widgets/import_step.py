@@ -58,7 +58,7 @@ class Import(Step):
             options=suggestions("", self._suffixes),
         )
         self.button = ipywidgets.Button(description="Open", button_style="primary")
-        self.current = Content()
+        self.current = Content(live=True)
         self._uploads: dict[object, Upload] = {}  # by path: a file lives as long as the session may read from it
         self.widget = stack(
             self.upload,

@@ -2,6 +2,7 @@
 // The first rows come with the state; the view asks for the others in pieces, so that no message grows large.
 
 const ROW = 26;
+const HEAD = 30;
 
 function formatted(value, kind) {
   if (value === null || value === undefined) return "—";
@@ -62,37 +63,45 @@ class Table {
     this.count.className = "wb-count";
     this.count.setAttribute("role", "status");
     bar.append(this.filter, this.count);
-    this.grid = document.createElement("div");
-    this.grid.className = "wb-grid";
-    this.grid.setAttribute("role", "grid");
-    this.grid.setAttribute("aria-label", this.model.get("label"));
+    const frame = document.createElement("div");
+    frame.className = "wb-grid";
+    this.body = document.createElement("div"); // scrolls, has the focus, and is the grid
+    this.body.className = "wb-body";
+    this.body.tabIndex = 0;
+    this.body.setAttribute("role", "grid");
+    this.body.setAttribute("aria-label", `${this.model.get("label")}: arrow keys choose a row`);
     this.head = document.createElement("div");
     this.head.className = "wb-head";
     this.head.setAttribute("role", "row");
-    this.body = document.createElement("div");
-    this.body.className = "wb-body";
-    this.body.tabIndex = 0;
-    this.body.setAttribute("role", "rowgroup");
-    this.body.setAttribute("aria-label", `${this.model.get("label")}: arrow keys choose a row`);
+    const group = document.createElement("div");
+    group.className = "wb-rows";
+    group.setAttribute("role", "rowgroup");
     this.spacer = document.createElement("div");
     this.window = document.createElement("div");
     this.window.className = "wb-window";
     this.window.setAttribute("role", "presentation");
-    this.body.append(this.spacer, this.window);
-    this.grid.append(this.head, this.body);
-    el.append(bar, this.grid);
-    this.body.style.setProperty("--wb-height", `${this.model.get("height")}px`);
+    group.append(this.spacer, this.window);
+    this.body.append(this.head, group);
+    frame.append(this.body);
+    el.append(bar, frame);
+    this.body.style.setProperty("--wb-height", `${this.model.get("height") + HEAD}px`);
     this.filter.addEventListener("input", () => this.arrange());
     this.body.addEventListener("scroll", () => this.draw());
     this.body.addEventListener("click", event => {
       const line = event.target.closest(".wb-line");
       if (!line) return;
+      this.body.focus({ preventScroll: true });
       if (event.target.closest(".wb-check")) this.mark(Number(line.dataset.row));
       else this.select(Number(line.dataset.row));
     });
-    this.body.addEventListener("keydown", event => this.onKey(event));
+    this.body.addEventListener("keydown", event => event.target.tagName !== "BUTTON" && this.onKey(event));
     this.resized = new ResizeObserver(() => this.draw());
     this.resized.observe(this.body);
+  }
+
+  /** How much of the rows is in sight. */
+  get viewport() {
+    return Math.max(0, this.body.clientHeight - HEAD);
   }
 
   /** New rows from the kernel. */
@@ -102,8 +111,8 @@ class Table {
     this.columns = this.model.get("columns");
     this.markable = this.model.get("markable");
     const tracks = this.columns.map(column => `minmax(0, ${column.width})`);
-    this.grid.style.setProperty("--wb-columns", (this.markable ? ["18px", ...tracks] : tracks).join(" "));
-    this.grid.setAttribute("aria-colcount", this.columns.length + this.markable);
+    this.body.style.setProperty("--wb-columns", (this.markable ? ["18px", ...tracks] : tracks).join(" "));
+    this.body.setAttribute("aria-colcount", this.columns.length + this.markable);
     this.drawHead();
     this.arrange();
     this.askForMore();
@@ -177,10 +186,10 @@ class Table {
     const total = this.model.get("total");
     const shown = this.order.length.toLocaleString("en-US");
     this.count.textContent = words.length ? `${shown} of ${total.toLocaleString("en-US")}` : `${shown} rows`;
-    this.grid.setAttribute("aria-rowcount", total + 1);
+    this.body.setAttribute("aria-rowcount", total + 1);
     this.spacer.style.height = `${this.order.length * ROW}px`;
     const height = Math.min(this.model.get("height"), Math.max(this.order.length, 2) * ROW + 2);
-    this.body.style.setProperty("--wb-height", `${height}px`);
+    this.body.style.setProperty("--wb-height", `${height + HEAD}px`);
     this.reveal();
     this.draw();
   }
@@ -189,7 +198,7 @@ class Table {
     const chosen = this.model.get("selected");
     const marked = new Set(this.model.get("marked"));
     const first = Math.max(0, Math.floor(this.body.scrollTop / ROW) - 4);
-    const last = Math.min(this.order.length, first + Math.ceil(this.body.clientHeight / ROW) + 8);
+    const last = Math.min(this.order.length, first + Math.ceil(this.viewport / ROW) + 8);
     this.window.style.transform = `translateY(${first * ROW}px)`;
     const lines = [];
     for (let place = first; place < last; place++) {
@@ -241,17 +250,23 @@ class Table {
 
   reveal() {
     const place = this.order.indexOf(this.model.get("selected"));
-    if (place < 0 || !this.body.clientHeight) return;
+    if (place < 0 || !this.viewport) return;
     const top = place * ROW;
     if (top < this.body.scrollTop) this.body.scrollTop = top;
-    const bottom = top + ROW - this.body.clientHeight;
+    const bottom = top + ROW - this.viewport;
     if (bottom > this.body.scrollTop) this.body.scrollTop = bottom;
   }
 
   onKey(event) {
-    const page = Math.max(1, Math.floor(this.body.clientHeight / ROW) - 1);
+    const page = Math.max(1, Math.floor(this.viewport / ROW) - 1);
     const end = this.order.length - 1;
     const at = this.order.indexOf(this.model.get("selected"));
+    if (event.key === "Escape" && at >= 0) {
+      event.preventDefault();
+      event.stopPropagation();
+      this.select(-1);
+      return;
+    }
     if (event.key === " " && this.markable && at >= 0) {
       event.preventDefault();
       event.stopPropagation();

@@ -31,7 +31,7 @@ class Recordings(Panel):
         )
         self.path = text_field("To", "path of the new recording")
         self.button = ipywidgets.Button(description="Record", tooltip="Keep the tensors of this side in a file")
-        self.outcome = Content()
+        self.outcome = Content(live=True)
         sides = (self.fields["reference"], self.fields["target"])
         self.widget = stack(
             row(*sides),

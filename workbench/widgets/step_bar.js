@@ -36,7 +36,20 @@ function render({ model, el }) {
       return button;
     });
     el.replaceChildren(...buttons);
+    requestAnimationFrame(describePanels);
     if (focused) el.querySelector(`[data-step="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  /** What a tab shows is told to be its panel; the parts are drawn by others, maybe later than this bar. */
+  function describePanels() {
+    for (const button of el.children) {
+      const panel = el.closest(".wb-workbench")?.querySelector(`.wb-step-${CSS.escape(button.dataset.step)}`);
+      if (!panel) continue;
+      panel.id ||= `wb-panel-${Math.random().toString(36).slice(2)}`;
+      panel.setAttribute("role", "tabpanel");
+      panel.setAttribute("aria-label", button.textContent);
+      button.setAttribute("aria-controls", panel.id);
+    }
   }
 
   function onKey(event) {

@@ -38,7 +38,7 @@ class WhatIf(Panel):
         )
         self.smallest = _button("Find the fewest layers", "The fewest layers whose correction makes all outputs ok")
         self.keep = _button("Convert again, these in float32", "Mixed precision: all else stays in float16")
-        self.outcome = Content()
+        self.outcome = Content(live=True)
         self.folder = text_field("Repro", "new folder for the chosen layer")
         self.repro = _button("Write a repro", "The chosen layer alone, in both formats, with a script for a bug report")
         self.written = Content()

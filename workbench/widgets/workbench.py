@@ -70,6 +70,8 @@ class Workbench(Panel):
         )
         self.code_view = Content()
         self.tried = History(shared)
+        for name, step in self.steps.items():
+            step.widget.add_class(f"wb-step-{name}")
         self.widget = stack(
             self.bar,
             self.status.widget,
