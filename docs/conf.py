@@ -20,7 +20,7 @@ html_copy_source = False
 html_theme_options = {"light_css_variables": {"color-brand-primary": "#1f6fb4", "color-brand-content": "#1f6fb4"}}
 
 myst_heading_anchors = 3
-myst_enable_extensions = ["deflist"]
+myst_enable_extensions = ["attrs_inline", "deflist"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from PIL import Image
 from playwright.sync_api import ConsoleMessage, Locator, Page
 
 from tests.browser.labserver import LabServer
+
+PICTURES = Path(__file__).parent.parent.parent / "docs" / "_static"
 
 _KERNEL_READY = """async () => {
     const panel = window.jupyterapp.shell.currentWidget;
@@ -147,3 +151,10 @@ class LabPage:
         path = self._artifacts / f"{name}.png"
         self.page.screenshot(path=path)
         return path
+
+    def picture(self, name: str) -> None:
+        """A screenshot; `make pictures` (WORKBENCH_PICTURES) renews those that the documentation has."""
+        taken = self.screenshot(name)
+        if os.environ.get("WORKBENCH_PICTURES") and (PICTURES / taken.name).exists():
+            with Image.open(taken) as whole:
+                whole.convert("RGB").quantize(256).save(PICTURES / taken.name, optimize=True)

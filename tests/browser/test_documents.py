@@ -51,6 +51,8 @@ def test_a_double_click_opens_each_kind_of_model_as_a_document(lab: LabPage, fol
         lab.row(name).dblclick()
         line = document.locator(".wb-body .wb-line").nth(1)
         line.click(timeout=LONG)
+        if name == "digits.onnx":
+            lab.picture("document")
         layer = wb.load(folder / name).layers[1]
         expect(document.locator("dd", has_text=re.compile(f"^{re.escape(layer.name)}$"))).to_be_visible(timeout=LONG)
         expect(document.locator(".wb-graph canvas")).to_be_visible()

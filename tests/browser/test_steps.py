@@ -139,7 +139,7 @@ def test_a_refusal_says_which_layer_and_the_way_out(bench: LabPage, place: Path)
     expect(first).to_contain_text("refused")
     first.click()
     expect(widget.locator("dd", has_text="end the model before it")).to_be_visible(timeout=LONG)
-    bench.screenshot("refusal")
+    bench.picture("refusal")
     assert step(widget, "Compare").get_attribute("aria-disabled") == "true"
 
 

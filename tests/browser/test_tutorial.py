@@ -46,21 +46,21 @@ def test_the_widget_is_stepped_through_to_a_package(lab: LabPage, folder: Path, 
     grid = widget.get_by_role("grid", name=re.compile("Layers"))
     widget.get_by_role("searchbox").first.fill("Sigmoid")
     expect(grid.get_by_role("row").nth(1)).to_contain_text("Sigmoid")
-    lab.screenshot(f"workbench-inspect-{theme}")
+    lab.picture(f"workbench-inspect-{theme}")
 
     step(widget, "Convert").click()
     widget.get_by_role("button", name="Core ML").click()
     expect(widget.get_by_text("248 exact").first).to_be_visible(timeout=LONG)
     widget.get_by_label("precision").select_option(precision)
     expect(widget.get_by_role("button", name="Convert", exact=True)).to_be_enabled(timeout=LONG)
-    lab.screenshot(f"workbench-convert-{theme}")
+    lab.picture(f"workbench-convert-{theme}")
     widget.get_by_role("button", name="Convert", exact=True).click()
     expect_done(widget, "Convert")
 
     step(widget, "Compare").click()
     widget.get_by_role("button", name="Compare", exact=True).click()
     expect_done(widget, "Compare")
-    lab.screenshot(f"workbench-compare-{theme}")
+    lab.picture(f"workbench-compare-{theme}")
     widget.get_by_role("searchbox").filter(visible=True).fill("Sigmoid")
     widget.get_by_role("row", name=re.compile("Sigmoid-13")).filter(visible=True).first.click()
     tensors = widget.get_by_role("figure").filter(visible=True)
@@ -68,7 +68,7 @@ def test_the_widget_is_stepped_through_to_a_package(lab: LabPage, folder: Path, 
     if precision == "fp16":  # equal tensors have no difference to draw
         expect(tensors.filter(has_text="Difference")).to_be_visible(timeout=LONG)
     tensors.last.scroll_into_view_if_needed()
-    lab.screenshot(f"workbench-tensors-{theme}")
+    lab.picture(f"workbench-tensors-{theme}")
 
     step(widget, "Export").click()
     path = widget.get_by_label("Path").filter(visible=True)
@@ -78,7 +78,7 @@ def test_the_widget_is_stepped_through_to_a_package(lab: LabPage, folder: Path, 
     expect_done(widget, "Export")
     widget.get_by_role("button", name="Show as code").click()
     expect(widget.get_by_text("import workbench as wb").first).to_be_visible()
-    lab.screenshot(f"workbench-export-{theme}")
+    lab.picture(f"workbench-export-{theme}")
 
     package = wb.load(folder / "converted.mlpackage")
     feeds = real.feeds(wb.load(real.path))
