@@ -264,15 +264,22 @@ class Session:
         return lambda task: function(task, **arguments), cancellable
 
     def _begin(self, step: str, cancellable: bool) -> Task:
-        with self._lock:
-            running = self.task
-            if running is not None and not running.cancellable:
-                raise WorkbenchError(f"{running.step} is writing a file; wait until it is done, then {step} again.")
-            if running is not None:
-                running.cancel()
-            task = self._task = Task(step, self._notify, cancellable=cancellable)
-            self._state = replace(self._state, failure=None)
-        self._notify()
+        task = Task(step, self._notify, cancellable=cancellable)
+        try:
+            with self._lock:
+                running = self.task
+                if running is not None and not running.cancellable:
+                    raise WorkbenchError(f"{running.step} is writing a file; wait until it is done, then {step} again.")
+                if running is not None:
+                    running.cancel()
+                self._task = task
+                self._state = replace(self._state, failure=None)
+            self._notify()
+        except BaseException as error:
+            if self._task is task:  # Ctrl-C while it is drawn that work begins, which then does not
+                self._fail(task, error, {})
+                task.finish(error=error)
+            raise
         return task
 
     def _perform(self, task: Task, work: Step, arguments: Mapping[str, Any]) -> None:
@@ -448,13 +455,15 @@ def _is_small(value: object) -> bool:
 @contextlib.contextmanager
 def _turn(task: Task) -> Iterator[None]:
     """Wait until no other work runs in the process; a cancelled task stops waiting."""
-    while not _TURN.acquire(timeout=_TURN_SECONDS):
-        task.progress("waiting for earlier work to end", 0.0)
+    held, inner = False, _TURN._is_owned()  # type: ignore[attr-defined]
     try:
+        while not (held := _TURN.acquire(timeout=_TURN_SECONDS)):
+            task.progress("waiting for earlier work to end", 0.0)
         task.check()
         yield
     finally:
-        _TURN.release()
+        if held or (not inner and _TURN._is_owned()):  # type: ignore[attr-defined]  # Ctrl-C in between
+            _TURN.release()
 
 
 def _load(source: Any, **options: Any) -> Model:

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
+from workbench.hub.quiet import quiet
+
 _LOCK = threading.RLock()
 
 
@@ -93,15 +95,9 @@ def submodule(name: str) -> Any:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Contain coremltools' log records below ERROR, and Python warnings; call with the lock held."""
-    logger = logging.getLogger("coremltools")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    with quiet("coremltools", logging.ERROR), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextlib.contextmanager
