@@ -214,11 +214,12 @@ class Session:
             WorkbenchError: a file is being written, which is not cut short.
         """
         work, cancellable = self._work_of(step, arguments)
-        task = self._begin(step, cancellable)
+        task = Task(step, self._notify, cancellable=cancellable)
         thread = threading.Thread(
             target=self._perform, args=(task, work, arguments), name=f"workbench-{step}", daemon=True
         )
-        thread.start()
+        with self._beginning(task):
+            thread.start()
         return task
 
     def cancel(self) -> bool:
@@ -243,8 +244,9 @@ class Session:
 
     def _now(self, step: str, **arguments: Any) -> Any:
         work, cancellable = self._work_of(step, arguments)
-        task = self._begin(step, cancellable)
-        self._perform(task, work, arguments)
+        task = Task(step, self._notify, cancellable=cancellable)
+        with self._beginning(task):
+            self._perform(task, work, arguments)
         return task.result()
 
     def _work_of(self, step: str, arguments: Mapping[str, Any]) -> tuple[Step, bool]:
@@ -263,24 +265,27 @@ class Session:
         function, cancellable = steps[step]
         return lambda task: function(task, **arguments), cancellable
 
-    def _begin(self, step: str, cancellable: bool) -> Task:
-        task = Task(step, self._notify, cancellable=cancellable)
+    @contextlib.contextmanager
+    def _beginning(self, task: Task) -> Iterator[None]:
+        """Make the task the one that runs, before the block; if the block does not come so far (Ctrl-C), it has failed."""
         try:
             with self._lock:
                 running = self.task
                 if running is not None and not running.cancellable:
-                    raise WorkbenchError(f"{running.step} is writing a file; wait until it is done, then {step} again.")
+                    raise WorkbenchError(
+                        f"{running.step} is writing a file; wait until it is done, then {task.step} again."
+                    )
                 if running is not None:
                     running.cancel()
                 self._task = task
                 self._state = replace(self._state, failure=None)
             self._notify()
+            yield
         except BaseException as error:
-            if self._task is task:  # Ctrl-C while it is drawn that work begins, which then does not
+            if self._task is task:
                 self._fail(task, error, {})
-                task.finish(error=error)
+                task.cancel()
             raise
-        return task
 
     def _perform(self, task: Task, work: Step, arguments: Mapping[str, Any]) -> None:
         result, failure = None, None
