@@ -267,7 +267,7 @@ class Session:
 
     @contextlib.contextmanager
     def _beginning(self, task: Task) -> Iterator[None]:
-        """Make the task the one that runs, before the block; if the block does not come so far (Ctrl-C), it has failed."""
+        """Make the task the one that runs; if the block is left before its work has begun (Ctrl-C), it has failed."""
         try:
             with self._lock:
                 running = self.task
