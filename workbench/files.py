@@ -88,14 +88,21 @@ def contained(root: Path, name: str, *, what: str = "file") -> Path:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 in hexadecimal: of a file its bytes; of a folder each file's name and bytes, ordered by name."""
+    """SHA-256 in hexadecimal: of a file its bytes; of a folder each file's name and bytes, ordered by name.
+
+    Raises:
+        ModelError: a file cannot be read, or is there no longer.
+    """
     found = hashlib.sha256()
-    if not path.is_dir():
-        _hash_into(found, path)
-        return found.hexdigest()
-    for file in sorted(file for file in path.rglob("*") if file.is_file() and not file.is_symlink()):
-        found.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
-        _hash_into(found, file)
+    try:
+        if not path.is_dir():
+            _hash_into(found, path)
+            return found.hexdigest()
+        for file in sorted(file for file in path.rglob("*") if file.is_file() and not file.is_symlink()):
+            found.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+            _hash_into(found, file)
+    except OSError as error:
+        raise ModelError(f"{path}: the file cannot be read (any more): {error.strerror or error}.") from error
     return found.hexdigest()
 
 
@@ -139,12 +146,33 @@ def replacing(destination: Path, *, overwrite: bool = False) -> Iterator[Path]:
     except OSError as error:
         raise SaveError(f"writing {destination} failed: {error.strerror or error}. The old state is kept.") from error
     finally:
-        shutil.rmtree(workspace, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
+        try:
+            _discard(workspace)
+        finally:
+            if lock is not None:
+                lock.release()
 
 
-def _workspace(parent: Path) -> tuple[Path, int | None]:
+class _Lock:
+    """An exclusive lock on a folder, for as long as this object lives: also where Ctrl-C has skipped its release.
+
+    Raises:
+        OSError: another holds it, or the folder is gone.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._handle: int | None = os.open(folder, os.O_RDONLY)
+        fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def release(self) -> None:
+        handle, self._handle = getattr(self, "_handle", None), None
+        if handle is not None:
+            os.close(handle)
+
+    __del__ = release
+
+
+def _workspace(parent: Path) -> tuple[Path, _Lock | None]:
     """A new temporary folder and the lock on it, which its process holds for as long as it lives."""
     while True:
         workspace = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=parent))
@@ -154,21 +182,15 @@ def _workspace(parent: Path) -> tuple[Path, int | None]:
         if lock is not None and workspace.exists():
             return workspace, lock
         if lock is not None:  # another process took the new folder for a leftover, and has removed it
-            os.close(lock)
+            lock.release()
 
 
-def _lock(workspace: Path) -> int | None:
+def _lock(workspace: Path) -> _Lock | None:
     """The lock on a temporary folder; ``None`` if another process holds it, or the folder is gone."""
     try:
-        handle = os.open(workspace, os.O_RDONLY)
+        return _Lock(workspace)
     except OSError:
         return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        return None
-    return handle
 
 
 def _remove_leftovers(parent: Path) -> None:
@@ -178,8 +200,16 @@ def _remove_leftovers(parent: Path) -> None:
     for workspace in parent.glob(f"{PARTIAL}*"):
         lock = None if workspace.is_symlink() else _lock(workspace)
         if lock is not None:
-            shutil.rmtree(workspace, ignore_errors=True)
-            os.close(lock)
+            _discard(workspace)
+            lock.release()
+
+
+def _discard(workspace: Path) -> None:
+    try:
+        shutil.rmtree(workspace, ignore_errors=True)
+    except OSError as error:  # after Ctrl-C it closes a handle twice; what is left, the next one removes
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
 
 
 def _swap_folders(new: Path, old: Path, aside: Path) -> None:

@@ -123,7 +123,7 @@ def way_out(limit: str) -> str:
 # -- memory -----------------------------------------------------------------------------------------------------------
 
 _LOCK = threading.Lock()
-_INSIDE: list[int] = []
+_INSIDE: dict[object, int] = {}
 """For each block of :func:`bounded_memory` that runs, in any thread, the bound of the process before the first."""
 
 
@@ -138,13 +138,21 @@ def bounded_memory(what: str) -> Iterator[None]:
     Raises:
         LimitError: memory was refused; ``what`` ("reading a.onnx") begins the message.
     """
-    _lower()
+    block = object()
     try:
+        _lower(block)
         yield
     except MemoryError as error:
         raise out_of_memory(what) from error
     finally:
-        _restore()
+        interrupted = None
+        while block in _INSIDE:
+            try:
+                _restore(block)
+            except KeyboardInterrupt as error:  # not before the bound is as it was
+                interrupted = error
+        if interrupted is not None:
+            raise interrupted
 
 
 def out_of_memory(what: str) -> LimitError:
@@ -159,10 +167,10 @@ def out_of_memory(what: str) -> LimitError:
 if sys.platform == "linux":
     import resource
 
-    def _lower() -> None:
+    def _lower(block: object) -> None:
         with _LOCK:
             before, most = resource.getrlimit(resource.RLIMIT_AS)
-            _INSIDE.append(_INSIDE[0] if _INSIDE else before)
+            _INSIDE[block] = next(iter(_INSIDE.values()), before)
             if len(_INSIDE) > 1:  # the first one's bound holds
                 return
             bound = _address_space() + current.memory_bytes
@@ -170,12 +178,13 @@ if sys.platform == "linux":
             with contextlib.suppress(ValueError, OSError):
                 resource.setrlimit(resource.RLIMIT_AS, (min(limited), most))
 
-    def _restore() -> None:
+    def _restore(block: object) -> None:
         with _LOCK:
-            before = _INSIDE.pop()
-            if not _INSIDE:
+            if len(_INSIDE) == 1:
                 with contextlib.suppress(ValueError, OSError):
-                    resource.setrlimit(resource.RLIMIT_AS, (before, resource.getrlimit(resource.RLIMIT_AS)[1]))
+                    most = resource.getrlimit(resource.RLIMIT_AS)[1]
+                    resource.setrlimit(resource.RLIMIT_AS, (_INSIDE[block], most))
+            del _INSIDE[block]
 
     def memory_is_short() -> bool:
         """Whether less than an eighth is left of what :func:`bounded_memory` allows (that of the first block)."""
@@ -190,10 +199,10 @@ if sys.platform == "linux":
 
 else:
 
-    def _lower() -> None:
+    def _lower(block: object) -> None:
         return
 
-    def _restore() -> None:
+    def _restore(block: object) -> None:
         return
 
     def memory_is_short() -> bool:

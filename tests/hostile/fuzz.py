@@ -25,12 +25,13 @@ from tests.hostile.seeds import READERS, seeds
 from tests.hostile.shrink import shrunk
 
 LIMIT = 60.0
-"""Seconds of the clock for one model, on a machine that does other things too; see ``exercise.SECONDS``."""
+"""Seconds of the clock for one model, on a machine that does other things too; see ``exercise.SECONDS``.
+``--patience`` gives more on one that is very busy."""
 
-RENEW = 2000
+RENEW = 4000
 """Models that one process works on: each leaves some tenths of a megabyte behind, and the process has a bound."""
 
-PROGRESS = 2000
+PROGRESS = 1000
 """Mutations after which the counts so far are printed."""
 
 
@@ -68,17 +69,24 @@ def tried(bundle: Bundle) -> Outcome:
 
 
 def outcomes(
-    function: object, tasks: Iterable[tuple[object, ...]], jobs: int
+    function: object, tasks: Iterable[tuple[object, ...]], jobs: int, patience: float = LIMIT
 ) -> Iterator[tuple[tuple[object, ...], Outcome]]:
     """The outcomes of tasks, those of dead and hanging workers among them."""
-    for task, result, failure in node_pool.run(function, tasks, jobs=jobs, limit=LIMIT, renew=RENEW):  # type: ignore[arg-type]
+    times = {"limit": patience, "first": 4 * patience}
+    for task, result, failure in node_pool.run(function, tasks, jobs=jobs, renew=RENEW, **times):  # type: ignore[arg-type]
         if result is None:
             result = Outcome("hung" if failure.startswith("no result") else "died", "", failure)
         yield task, result
 
 
 def run(
-    readers: Iterable[str], seed: int, numbers: range, jobs: int, folder: Path, seconds: float = float("inf")
+    readers: Iterable[str],
+    seed: int,
+    numbers: range,
+    jobs: int,
+    folder: Path,
+    seconds: float = float("inf"),
+    patience: float = LIMIT,
 ) -> Iterator[Finding]:
     """Try mutations of all readers in turn until the time is over; ``folder`` is for the sound models."""
     paths = {reader: folder / f"{reader}.pickle" for reader in readers}
@@ -94,7 +102,7 @@ def run(
                     return
                 yield str(path), seed, number
 
-    for (path, _, number), outcome in outcomes(work, tasks(), jobs):
+    for (path, _, number), outcome in outcomes(work, tasks(), jobs, patience):
         yield Finding(Path(str(path)).stem, seed, int(str(number)), outcome)
 
 
@@ -125,13 +133,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="for all; then stop")
+    parser.add_argument("--patience", type=float, default=LIMIT, help="seconds of the clock for one model")
     parser.add_argument("--keep", type=Path, default=Path("tests/hostile/artifacts"), help="where failures are saved")
     parser.add_argument("--shrink", type=int, default=3, help="make this many failures of each reader smaller")
     chosen = parser.parse_args()
     chosen.keep.mkdir(parents=True, exist_ok=True)
     numbers = range(chosen.start, chosen.start + chosen.count)
     tallies = {reader: Tally() for reader in chosen.reader or READERS}
-    for count, finding in enumerate(run(tallies, chosen.seed, numbers, chosen.jobs, chosen.keep, chosen.seconds), 1):
+    options = (chosen.seed, numbers, chosen.jobs, chosen.keep, chosen.seconds, chosen.patience)
+    for count, finding in enumerate(run(tallies, *options), 1):
         tallies[finding.reader].add(finding)
         if finding.outcome.bad:
             print(f"{finding.reader} {finding.number}: {finding.outcome.signature}", flush=True)

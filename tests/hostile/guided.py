@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -39,10 +40,9 @@ def onnx_message(data: bytes) -> None:
     """The front door of ONNX: the file is recognised, parsed, checked, upgraded."""
     import workbench as wb
 
-    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
-        file.write(data)
-        file.flush()
-        _ = wb.load(file.name).graph
+    path = Path("fuzzed.onnx")  # the same name every time: it is compared with others, which guides the fuzzer too
+    path.write_bytes(data)
+    _ = wb.load(path).graph
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {"nnef": nnef_text, "coreml": coreml_message, "onnx": onnx_message}
@@ -76,22 +76,26 @@ def _fuzz(target: str, arguments: list[str]) -> None:
         except WorkbenchError:
             return
 
-    atheris.Setup([sys.argv[0], *arguments], one)
-    atheris.Fuzz()
+    with tempfile.TemporaryDirectory() as name:
+        os.chdir(name)
+        atheris.Setup([sys.argv[0], *arguments], one)
+        atheris.Fuzz()
 
 
 def run(target: str, *limits: str) -> int:
-    """Fuzz one target until one of libFuzzer's limits is reached; the exit code of atheris, 0 if it found nothing."""
+    """Fuzz one target until one of libFuzzer's limits is reached; the exit code of atheris, 0 if it found nothing.
+
+    With a seed, the same inputs are tried every time.
+    """
     KEEP.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         _corpus(target, Path(name))
         arguments = [
             *limits, "-timeout=30", "-rss_limit_mb=4096", "-max_len=20000", "-verbosity=0",
-            "-print_final_stats=1", f"-artifact_prefix={KEEP}/{target}-", name,
+            "-print_final_stats=1", f"-artifact_prefix={KEEP.absolute()}/{target}-", name,
         ]  # fmt: skip
-        return subprocess.run(
-            [sys.executable, "-m", "tests.hostile.guided", target, "--inside", *arguments], check=False
-        ).returncode
+        command = [sys.executable, "-m", "tests.hostile.guided", target, "--inside", *arguments]
+        return subprocess.run(command, check=False, env={**os.environ, "PYTHONHASHSEED": "0"}).returncode
 
 
 def main() -> int:

@@ -287,7 +287,7 @@ def mlmodel_seeds() -> Iterator[Bundle]:
     """Neural networks of the older form, classical models, pipelines."""
     messages = [networks.network_of(_network, {"x": _floats(1, 3, 8, 8)}), *originals()]
     for message in messages:
-        yield Bundle("mlmodel", "model.mlmodel", {"model.mlmodel": message.SerializeToString()})
+        yield Bundle("mlmodel", "model.mlmodel", {"model.mlmodel": message.SerializeToString(deterministic=True)})
 
 
 def archive_seeds() -> Iterator[Bundle]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -15,6 +16,8 @@ import pytest
 import workbench as wb
 from tests.hostile.corpus.onnx_bombs import LOOP
 from tests.hostile.corpus.onnx_files import model_of
+from workbench import limits
+from workbench.files import digest
 from workbench.session import Session
 
 SHAPES = {"image": (1, 1, 8, 8)}
@@ -126,3 +129,78 @@ def test_a_cancelled_session_is_free_at_once_and_drops_what_comes_later(tmp_path
     assert exported.exists()
     assert session.model is before
     assert session.state.failure is None
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the moments are those of a timer that Windows has not")
+def test_ctrl_c_at_any_moment_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Interrupted at 60 moments of a walk through all steps, the next walk is as if nothing had been."""
+    import resource
+
+    def walk() -> bytes:
+        session = Session(wb.samples.digits())
+        sessions.append(session)
+        session.plan("coreml", shapes=SHAPES)
+        session.convert("coreml", shapes=SHAPES)
+        session.compare(seed=1)
+        written = session.export(tmp_path / "digits.mlpackage", overwrite=True)
+        return b"".join(file.read_bytes() for file in sorted(written.rglob("*")) if file.is_file())
+
+    def interrupt(*ignored: object) -> None:
+        raise KeyboardInterrupt
+
+    sessions: list[Session] = []
+    walk()
+    began = time.perf_counter()
+    whole = walk()
+    seconds = time.perf_counter() - began
+    bound = resource.getrlimit(resource.RLIMIT_AS)
+    usual = signal.signal(signal.SIGALRM, interrupt)
+    interrupted = 0
+    try:
+        for moment in np.random.default_rng(3).uniform(0.001, seconds, 60):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, moment)
+                walk()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                interrupted += 1
+            assert not sessions[-1].busy, "the session waits for work that has ended"
+            assert not limits._INSIDE, "a bound of memory was left behind"
+            assert resource.getrlimit(resource.RLIMIT_AS) == bound
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, usual)
+    assert interrupted > 20
+    session = Session()  # on another thread: what Ctrl-C left locked, this one holds
+    assert session.start("open", source=wb.samples.digits()).wait(30)
+    assert session.model is not None
+    sessions.clear()  # with the errors that they keep, whose frames keep what was interrupted
+    assert walk() == whole
+    assert [path.name for path in tmp_path.iterdir()] == ["digits.mlpackage"]
+
+
+def test_ctrl_c_while_it_is_drawn_that_work_begins_does_not_begin_it(tmp_path: Path) -> None:
+    session = ready()
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    unsubscribe = session.subscribe(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        session.export(tmp_path / "never.onnx")
+    unsubscribe()
+    assert not session.busy
+    assert not (tmp_path / "never.onnx").exists()
+    assert session.state.failure is not None
+    assert session.state.failure.cancelled
+    assert session.export(tmp_path / "a.onnx").exists()
+
+
+def test_a_model_whose_file_is_gone_is_converted_all_the_same(tmp_path: Path) -> None:
+    path = Path(shutil.copy(wb.samples.digits(), tmp_path / "digits.onnx"))
+    model = wb.load(path)
+    path.unlink()
+    for target in ("onnx", "nnef", "coreml"):
+        assert model.convert(target, shapes=SHAPES).layers
+    with pytest.raises(wb.ModelError, match="cannot be read"):
+        digest(path)

@@ -67,12 +67,10 @@ def _bounded(work: Callable[[], Any], what: str, stop: Callable[[], None]) -> An
     seconds = limits.current.run_seconds
     worker = _idle.pop() if _idle else _Worker()
     with limits.bounded_memory(what):
-        job = worker.begin(work)
+        job, reason = _Job(work), "interrupted"  # by Ctrl-C, or the end of the program
         try:
+            worker.begin(job)
             reason = _await(job, seconds)
-        except BaseException:  # Ctrl-C, or the end of the program
-            reason = "interrupted"
-            raise
         finally:
             if reason:
                 stop()
@@ -132,10 +130,8 @@ class _Worker:
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         threading.Thread(target=self._serve, name="workbench-native", daemon=True).start()
 
-    def begin(self, work: Callable[[], Any]) -> _Job:
-        job = _Job(work)
+    def begin(self, job: _Job) -> None:
         self._jobs.put(job)
-        return job
 
     def _serve(self) -> None:
         while True:

@@ -245,11 +245,12 @@ class Session:
             WorkbenchError: a file is being written, which is not cut short.
         """
         work, cancellable = self._work_of(step, arguments)
-        task = self._begin(step, cancellable)
+        task = Task(step, self._notify, cancellable=cancellable)
         thread = threading.Thread(
             target=self._perform, args=(task, work, arguments), name=f"workbench-{step}", daemon=True
         )
-        thread.start()
+        with self._beginning(task):
+            thread.start()
         return task
 
     def cancel(self) -> bool:
@@ -274,8 +275,9 @@ class Session:
 
     def _now(self, step: str, **arguments: Any) -> Any:
         work, cancellable = self._work_of(step, arguments)
-        task = self._begin(step, cancellable)
-        self._perform(task, work, arguments)
+        task = Task(step, self._notify, cancellable=cancellable)
+        with self._beginning(task):
+            self._perform(task, work, arguments)
         return task.result()
 
     def _work_of(self, step: str, arguments: Mapping[str, Any]) -> tuple[Step, bool]:
@@ -298,17 +300,27 @@ class Session:
         function, cancellable = steps[step]
         return lambda task: function(task, **arguments), cancellable
 
-    def _begin(self, step: str, cancellable: bool) -> Task:
-        with self._lock:
-            running = self.task
-            if running is not None and not running.cancellable:
-                raise WorkbenchError(f"{running.step} is writing a file; wait until it is done, then {step} again.")
-            if running is not None:
-                running.cancel()
-            task = self._task = Task(step, self._notify, cancellable=cancellable)
-            self._state = replace(self._state, failure=None)
-        self._notify()
-        return task
+    @contextlib.contextmanager
+    def _beginning(self, task: Task) -> Iterator[None]:
+        """Make the task the one that runs; if the block is left before its work has begun (Ctrl-C), it has failed."""
+        try:
+            with self._lock:
+                running = self.task
+                if running is not None and not running.cancellable:
+                    raise WorkbenchError(
+                        f"{running.step} is writing a file; wait until it is done, then {task.step} again."
+                    )
+                if running is not None:
+                    running.cancel()
+                self._task = task
+                self._state = replace(self._state, failure=None)
+            self._notify()
+            yield
+        except BaseException as error:
+            if self._task is task:
+                self._fail(task, error, {})
+                task.cancel()
+            raise
 
     def _perform(self, task: Task, work: Step, arguments: Mapping[str, Any]) -> None:
         result, failure = None, None
@@ -480,13 +492,15 @@ def _is_small(value: object) -> bool:
 @contextlib.contextmanager
 def _turn(task: Task) -> Iterator[None]:
     """Wait until no other work runs in the process; a cancelled task stops waiting."""
-    while not _TURN.acquire(timeout=_TURN_SECONDS):
-        task.progress("waiting for earlier work to end", 0.0)
+    held, inner = False, _TURN._is_owned()  # type: ignore[attr-defined]
     try:
+        while not (held := _TURN.acquire(timeout=_TURN_SECONDS)):
+            task.progress("waiting for earlier work to end", 0.0)
         task.check()
         yield
     finally:
-        _TURN.release()
+        if held or (not inner and _TURN._is_owned()):  # type: ignore[attr-defined]  # Ctrl-C in between
+            _TURN.release()
 
 
 def _load(source: Any, **options: Any) -> Model:

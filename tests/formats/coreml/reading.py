@@ -95,7 +95,9 @@ def package(case: Case, folder: Path) -> Path:
         load = toolkit.submodule("converters.mil.backend.mil.load").load
         message = load(program, str(weights), specification_version=SPECIFICATIONS[case.release])
         blob = weights / "weight.bin"
-        write_package(folder / "case.mlpackage", message.SerializeToString(), blob if blob.exists() else None)
+        write_package(
+            folder / "case.mlpackage", message.SerializeToString(deterministic=True), blob if blob.exists() else None
+        )
     return folder / "case.mlpackage"
 
 

@@ -137,7 +137,7 @@ class Presentation:
                 setattr(description.metadata, _WORDS[key], text)
             else:
                 description.metadata.userDefined[key] = text
-        if self._source.path is not None:
+        if self._source.path is not None and self._source.path.exists():  # it may be gone, and its model still here
             description.metadata.userDefined[DIGEST] = digest(self._source.path)
 
 

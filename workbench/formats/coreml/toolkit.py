@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import Any
 
 from workbench.formats.coreml import private
+from workbench.hub.quiet import quiet
 
 _LOCK = threading.RLock()
 
@@ -103,17 +104,9 @@ def submodule(name: str) -> Any:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Contain coremltools' log records below ERROR, and Python warnings; call with the lock held."""
-    loggers = [logging.getLogger(name) for name in ("coremltools", private.NAME)]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    with quiet("coremltools", logging.ERROR), quiet(private.NAME, logging.ERROR), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextlib.contextmanager

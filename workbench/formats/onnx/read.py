@@ -7,7 +7,6 @@ given a whole graph (``workbench.hub.infer``).
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from workbench.formats.onnx.stream import Skeleton, skeleton
 from workbench.formats.onnx.tensors import check_tensor
 from workbench.hub import subgraphs
 from workbench.hub.on_disk import remember
+from workbench.hub.quiet import quiet
 
 if TYPE_CHECKING:
     import onnx
@@ -123,7 +123,7 @@ def _document(proto: onnx.ModelProto, path: Path | None, held: Skeleton | None =
     _check_text(proto, where)
     _check_tensors(proto, path, where, None if held is None else held.token)
     try:
-        with _quiet():
+        with quiet("onnx_ir", logging.CRITICAL):  # it logs what it makes up for, which _check_graph refuses
             model = ir.from_proto(proto)
         _open_negative(model)
         if held is not None:
@@ -155,18 +155,6 @@ def _root(error: BaseException) -> str:
         error = error.__cause__
     text = str(error).strip().splitlines()
     return text[0].rstrip(".") if text else type(error).__name__
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """onnx-ir logs what it makes up for in a broken graph; :func:`_check_graph` refuses such a graph instead."""
-    logger = logging.getLogger("onnx_ir")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _check_text(proto: onnx.ModelProto, where: str) -> None:
