@@ -210,7 +210,7 @@ class Report:
         return corrector.feed(rows) if fed else corrector.correct(rows)
 
     def smallest_correction(self) -> Counterfactual:
-        """The smallest set of layers, by the size of the errors that they make, whose correction makes all outputs ok.
+        """The smallest set of layers that was found whose correction makes all outputs ok; none of it can be left out.
 
         It is empty where they are ok already, and the result is not ok where correcting all layers does not help.
 
