@@ -122,6 +122,8 @@ class Corrector:
         return [found[index] for index in sorted(found)]
 
     def _rows_named(self, layer: Chosen) -> list[Row]:
+        if isinstance(layer, int) and not -len(self.rows) <= layer < len(self.rows):
+            raise OptionError(f"there is no row {layer}; the report has {len(self.rows)}.")
         if isinstance(layer, int | Row):
             rows = [self.rows[layer] if isinstance(layer, int) else layer]
         else:
