@@ -68,6 +68,7 @@ class Network:
         self.feeds = real.feeds(self.model)
         self._tensors: Mapping[str, np.ndarray[Any, Any]] | None = None
         self._converted: dict[str, Model] = {}
+        self._healthy: dict[str, bool] = {}
 
     @property
     def tensors(self) -> Mapping[str, np.ndarray[Any, Any]]:
@@ -82,6 +83,16 @@ class Network:
         if key not in self._converted:
             self._converted[key] = self.model.convert(target, shapes=self.real.shapes, **options)
         return self._converted[key]
+
+    def is_healthy(self, target: str, options: Mapping[str, str]) -> bool:
+        """Whether the conversion is; some networks have values that float16 does not hold."""
+        key = f"{target} {dict(options)}"
+        if key not in self._healthy:
+            converted = self.converted(target, options)
+            self._healthy[key] = not options or wb.compare(self.model, converted, feeds=self.feeds, observe=False).ok
+            if not self._healthy[key]:
+                print(f"left out {self.real.name} as {target} {' '.join(options.values())}: not healthy", flush=True)
+        return self._healthy[key]
 
     def pairs(self, fault: Fault, target: str, options: Mapping[str, str], seed: int) -> Iterator[tuple[Model, Model]]:
         """The reference and its healthy conversion, with the setting that the fault needs."""
@@ -157,6 +168,8 @@ def main(models: Sequence[RealModel], faults: Sequence[Fault], everywhere: bool,
             turned = [*TARGETS[first:], *TARGETS[:first]]
             targets = TARGETS[2:] if fault.half else turned if everywhere else turned[:1]
             for offset, (target, options) in enumerate(targets):
+                if not network.is_healthy(target, options):
+                    continue
                 found = outcome(network, fault, target, options, seed=number + 7 * offset + 1000 * seed)
                 if found is not None:
                     outcomes.append(found)

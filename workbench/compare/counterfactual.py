@@ -8,7 +8,7 @@ is where to work, and for a float16 model the layers to keep in float32.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -20,6 +20,7 @@ from workbench.compare.metrics import Metrics, measure
 from workbench.compare.recompute import Source, types_of
 from workbench.compare.rows import Row
 from workbench.compare.side import Walk, fragment, maker_of, run_fragment
+from workbench.compare.smallest import smallest
 from workbench.compare.tolerance import judge, power_of_ten
 from workbench.errors import OptionError, WorkbenchError
 from workbench.hub import layers_of
@@ -28,9 +29,6 @@ from workbench.words import one_line
 
 Array = np.ndarray[Any, Any]
 Chosen = str | int | Row
-
-PRUNED = 24
-"""Of a set that is no larger, each member is tried to be left out."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +123,8 @@ class Corrector:
         return [found[index] for index in sorted(found)]
 
     def _rows_named(self, layer: Chosen) -> list[Row]:
+        if isinstance(layer, int) and not -len(self.rows) <= layer < len(self.rows):
+            raise OptionError(f"there is no row {layer}; the report has {len(self.rows)}.")
         if isinstance(layer, int | Row):
             rows = [self.rows[layer] if isinstance(layer, int) else layer]
         else:
@@ -192,34 +192,16 @@ class Corrector:
         return Outcome(row.tensor, self.before[row.tensor], after, reason)
 
     def smallest(self, ranking: Sequence[Row]) -> Counterfactual:
-        """The smallest set of rows, taken in the order of the ranking, whose correction makes all outputs ok.
+        """The smallest set of rows that was found whose correction makes all outputs ok.
 
-        The shortest beginning of the ranking that does is searched by halving, then each member is tried to be left
-        out. If not even all of them do, the result is not ok.
+        Args:
+            ranking: the rows, those first that are the likeliest to be needed.
+
+        Returns:
+            A result that is not ok if not even all of them do.
         """
-        return shortest([row for row in ranking if row.target_tensor], self.correct)
-
-
-def shortest(ranking: Sequence[Row], attempt: Callable[[Sequence[Row]], Counterfactual]) -> Counterfactual:
-    """The outcome of the shortest beginning of a ranking that is ok, without the members that it can do without."""
-    found = attempt([])
-    if found.ok:
-        return found
-    everything = attempt(ranking)
-    if not everything.ok:
-        return everything
-    low, high, best = 0, len(ranking), everything  # low is not ok, high is
-    while high - low > 1:
-        middle = (low + high) // 2
-        outcome = attempt(ranking[:middle])
-        low, high, best = (low, middle, outcome) if outcome.ok else (middle, high, best)
-    kept = list(ranking[:high])
-    for row in list(kept) if len(kept) <= PRUNED else ():
-        without = [other for other in kept if other is not row]
-        tried = attempt(without) if without else best
-        if without and tried.ok:
-            kept, best = without, tried
-    return best
+        usable = [row for row in ranking if row.target_tensor]
+        return smallest(sorted(usable, key=lambda row: row.index), usable, self.correct)
 
 
 def _layers(rows: Iterable[Row]) -> tuple[str, ...]:

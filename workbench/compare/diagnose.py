@@ -6,6 +6,7 @@ layer, then relations with parameters. An answer counts if it leaves nearly noth
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
+from workbench.compare.constants import other_constants
 from workbench.compare.fits import Fit, local, parametric, rearranged, structural
 from workbench.compare.layout import Misfit, side_by_side
 from workbench.compare.replay import Replay
 from workbench.compare.signature import Signature
-from workbench.compare.variants import variants_of
+from workbench.compare.variants import Variant, variants_of
 from workbench.errors import WorkbenchError
 from workbench.executors import constant_tensor
 from workbench.hub.half import LARGEST
@@ -86,6 +88,7 @@ class _Case:
         stages: tuple[Callable[[], Fit | None], ...] = (
             lambda: self._best(structural(x, y, self.allowed)),
             self._changed,
+            self._constants,
             lambda: self._best(local(x, y, self.allowed)),
             lambda: self._first(parametric(x, y)),
             lambda: self._best(rearranged(x, y)),
@@ -114,14 +117,21 @@ class _Case:
     # The reference with one thing changed
 
     def _changed(self) -> Fit | None:
+        replay = self._replay()
+        return None if replay is None else self._best(self._variants(replay))
+
+    @functools.cache  # noqa: B019 - a case lives as long as its diagnosis
+    def _replay(self) -> Replay | None:
+        """The reference's part; ``None`` where it cannot be run by itself."""
+        if not self.source.reference.document.computes:
+            return None
         part = self.source.reference_part(self.row.tensor)
         if not part.nodes or any(not isinstance(array, np.ndarray) for array in part.feeds.values()):
             return None
         try:
-            replay = Replay(self.source.reference.graph.graph, self.row.tensor, part.feeds, self.source.threads)
+            return Replay(self.source.reference.graph.graph, self.row.tensor, part.feeds, self.source.threads)
         except ValueError:  # a tensor above is not enough to compute it from
             return None
-        return self._best(self._variants(replay))
 
     def _variants(self, replay: Replay) -> Iterator[Fit]:
         start = time.monotonic()
@@ -129,10 +139,23 @@ class _Case:
             for variant in variants_of(node):
                 if time.monotonic() - start > SECONDS:
                     return
-                found = replay.run(place, variant.change)
-                left = None if found is None else self._distance(found)
-                if left is not None:
-                    yield Fit(variant.kind, variant.text, left, (f"in {node.op_type}",))
+                yield from self._tried(replay, place, node, variant)
+
+    def _constants(self) -> Fit | None:
+        """The numbers that the target's layer holds, in the reference's."""
+        replay = self._replay()
+        if replay is None:
+            return None
+        nodes = list(replay.nodes())
+        others = other_constants(nodes, self.source.target_part(self.row.target_tensor).nodes)
+        named = dict(nodes)
+        return self._best(fit for place, variant in others for fit in self._tried(replay, place, named[place], variant))
+
+    def _tried(self, replay: Replay, place: int, node: ir.Node, variant: Variant) -> Iterator[Fit]:
+        found = replay.run(place, variant.change)
+        left = None if found is None else self._distance(found)
+        if left is not None:
+            yield Fit(variant.kind, variant.text, left, (f"in {node.op_type}",))
 
     def _distance(self, found: Array) -> float | None:
         """How far the target's tensor is from the changed reference's; ``None`` where they cannot be compared."""

@@ -246,6 +246,10 @@ def _activations(x: Array, y: Array) -> Iterator[Fit]:
                     )
 
 
+_RECTIFIED = {(0.0, None): "Relu", (0.0, 6.0): "Relu6"}
+"""Bounds that an activation has."""
+
+
 def _saturated(x: Array, y: Array) -> Iterator[Fit]:
     """The reference's tensor with a bound that it exceeds."""
     low, high = float(y.min()), float(y.max())
@@ -257,7 +261,12 @@ def _saturated(x: Array, y: Array) -> Iterator[Fit]:
         f"between {low:.6g} and {high:.6g}",
         f"{sum(beyond) / x.size:.1%} of the reference's elements are beyond",
     )
-    yield Fit("saturated", "the elements end at a bound", _norm(np.clip(x, low, high) - y), figures)
+    left = _norm(np.clip(x, low, high) - y)
+    near = 1e-5 * max(abs(low), abs(high))
+    bounds = low if (x < low - near).any() else None, high if (x > high + near).any() else None
+    if bounds in _RECTIFIED:
+        yield Fit("activation added", f"{_RECTIFIED[bounds]} of the reference's tensor is the other", left, figures)
+    yield Fit("saturated", "the elements end at a bound", left, figures)
 
 
 def _shifted(x: Array, y: Array, allowed: float) -> Iterator[Fit]:

@@ -145,9 +145,12 @@ class Report:
             mode: ``"accumulated"`` or ``"isolated"``.
 
         Raises:
+            OptionError: there is no such row or mode.
             WorkbenchError: the row has no counterpart that it can be compared with, or the report was loaded from a
                 file and has no models.
         """
+        if mode not in ("accumulated", "isolated"):
+            raise OptionError(f"unknown mode {mode!r}; there are accumulated, isolated.")
         chosen = self.row(row)
         if not chosen.target_tensor:
             raise WorkbenchError(f"{chosen.layer!r} has no tensor in the target: {chosen.reason}.")
@@ -194,11 +197,13 @@ class Report:
             )
         return self.source
 
-    def counterfactual(self, layers: Iterable[str | int | Row] | str, *, fed: bool = False) -> Counterfactual:
+    def counterfactual(
+        self, layers: Iterable[str | int | Row] | str | int | Row, *, fed: bool = False
+    ) -> Counterfactual:
         """The outputs of the first sample as they were if these layers computed what the reference computes.
 
         Args:
-            layers: names of the reference's layers or tensors, rows, or their indices.
+            layers: names of the reference's layers or tensors, rows, or their indices; one or several.
             fed: whether they give the reference's tensors, so that what came in wrong is right behind them as well.
                 Without it they compute on what reaches them in the target: only their own error is gone.
 
@@ -207,11 +212,11 @@ class Report:
             WorkbenchError: the report has no models, or no output has a counterpart.
         """
         corrector = Corrector(self.require_models("correct layers"), self.rows)
-        rows = corrector.rows_of([layers] if isinstance(layers, str) else layers)
+        rows = corrector.rows_of([layers] if isinstance(layers, str | int | Row) else layers)
         return corrector.feed(rows) if fed else corrector.correct(rows)
 
     def smallest_correction(self) -> Counterfactual:
-        """The smallest set of layers, by the size of the errors that they make, whose correction makes all outputs ok.
+        """The smallest set of layers that was found whose correction makes all outputs ok; none of it can be left out.
 
         It is empty where they are ok already, and the result is not ok where correcting all layers does not help.
 

@@ -14,6 +14,8 @@ CHECKS: Mapping[str, str] = {
     "transposed weight": "the layout of the weight: input by output or the other way round, rows by columns",
     "flipped weight": "whether the kernel is mirrored (convolution against correlation)",
     "weight order": "the order of gates, groups or output channels within the weight",
+    "weight precision": "whether the weight was quantised or made a palette, and with how many bits",
+    "other weight": "where the weight's numbers come from: another file, another training step, a fusion",
     "shifted": "where the padding stands, the offset of a crop or Slice, the convention for pixel centres",
     "padding": "pads at begin and end, the kind of SAME, what is padded with",
     "border": "what stands beyond the border: the padding's value and mode, whether a pooling counts it",

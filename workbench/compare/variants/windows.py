@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,10 @@ def window(node: ir.Node) -> Iterator[Variant]:
             even = [(a + b) // 2 for a, b in zip(begin, end, strict=True)]
             rest = [a + b - half for a, b, half in zip(begin, end, even, strict=True)]
             yield Variant("padding", "pads spread evenly", setting("pads", even + rest))
+        total = [a + b for a, b in zip(begin, end, strict=True)]
+        for where, moved in (("end", [0] * rank + total), ("begin", total + [0] * rank)):
+            if moved != pads:
+                yield Variant("padding", f"all of the pads at the {where}", setting("pads", moved))
         for by in (-1, 1):
             moved = [a + by for a in begin] + [b - by for b in end]
             if min(moved) >= 0:
@@ -77,6 +81,10 @@ def convolution(node: ir.Node) -> Iterator[Variant]:
     """The weight in other orders, and no bias."""
     if len(node.inputs) > 2 and (bias := known_array(node, 2)) is not None:
         yield Variant("bias missing", "there is no bias", giving(2, np.zeros_like(bias)))
+    pads = ints(node, "pads")
+    if node.op_type == "Conv" and pads and max(pads) > 0:
+        for mode, words in (("edge", "the nearest values"), ("reflect", "mirrored values")):
+            yield Variant("border", f"{words} stand in the padding", _padded(pads, mode))
     weight = known_array(node, 1)
     if weight is None:
         return
@@ -98,6 +106,23 @@ def convolution(node: ir.Node) -> Iterator[Variant]:
         mixed = weight.reshape(groups, -1, *rest).swapaxes(0, 1).reshape(weight.shape)
         if not np.array_equal(mixed, weight):
             yield Variant("weight order", "output channels in the order of another grouping", giving(1, mixed))
+
+
+def _padded(pads: Sequence[int], mode: str) -> Callable[[ir.Node], None]:
+    """Padding by an operator of its own, that fills it otherwise."""
+    rank = len(pads) // 2
+    full = np.asarray([0, 0, *pads[:rank], 0, 0, *pads[rank:]], np.int64)
+
+    def change(node: ir.Node) -> None:
+        pad = ir.Node("", "Pad", [node.inputs[0], None], [ir.AttrString("mode", mode)], num_outputs=1)
+        pad.name = pad.outputs[0].name = f"{node.name}//padded"
+        giving(1, full)(pad)
+        assert node.graph is not None
+        node.graph.insert_before(node, pad)
+        node.replace_input_with(0, pad.outputs[0])
+        setting("pads", [0] * len(pads))(node)
+
+    return change
 
 
 @varies("AveragePool MaxPool GlobalAveragePool GlobalMaxPool")
