@@ -177,7 +177,8 @@ def _places(b: Builder, pool: _Pool, columns: bool) -> Tensor:
     wide = b.op("pad", b.scalar(pool.x), padding=[(0, 0), (0, 0), *pairs], value=least)
     if math.prod(wide.shape[2:]) > b.whole:
         raise Refused(f"positions among {math.prod(wide.shape[2:]):,} elements are not exact as scalars")
-    rest = b.scalar(pool.emit(b, "argmax_pool", wide, [(0, 0)] * len(pairs), "constant"))
+    _, found = pool.emit_all(b, "max_pool_with_index", wide, [(0, 0)] * len(pairs), "constant")
+    rest = b.scalar(found)
     extents, total = pool.x.shape[2:], None
     for axis in reversed(range(len(pairs))):
         whole = b.op("floor", b.op("div", rest, b.number(float(wide.shape[2 + axis]))))
