@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.single_node import model_around
 from workbench import ConversionError, Model, Verdict, load
@@ -223,3 +223,24 @@ def test_refusal(name: str) -> None:
     make, words = REFUSED[name]
     with pytest.raises(ConversionError, match=words):
         make().convert("nnef")
+
+
+def test_a_part_without_elements_adds_nothing() -> None:
+    """What a rotary embedding of all channels does with those that it leaves as they are."""
+    nodes = [
+        helper.make_node("Split", ["x", "sizes"], ["all", "none"], axis=1),
+        helper.make_node("Neg", ["all"], ["turned"]),
+        helper.make_node("Concat", ["turned", "none"], ["y"], axis=1),
+    ]
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 6]) for name in ("x", "y")]
+    sizes = numpy_helper.from_array(np.asarray([6, 0], np.int64), "sizes")
+    graph = helper.make_graph(nodes, "g", infos[:1], infos[1:], [sizes])
+    model = load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]))
+    x = np.random.default_rng(0).normal(size=(2, 6)).astype(np.float32)
+    np.testing.assert_array_equal(model.convert("nnef").run({"x": x})["y"], -x)
+    nodes[1] = helper.make_node("Neg", ["none"], ["turned"])
+    nodes[2] = helper.make_node("Concat", ["turned", "all"], ["y"], axis=1)
+    graph = helper.make_graph(nodes, "g", infos[:1], infos[1:], [sizes])
+    model = load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]))
+    with pytest.raises(ConversionError, match="holds no elements"):
+        model.convert("nnef")

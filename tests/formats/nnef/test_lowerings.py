@@ -69,6 +69,17 @@ CASES: dict[str, Case] = {
         )
         for mode in ("linear", "nearest")
     },
+    **{
+        f"MaxPool with indices, {name}": Case("MaxPool", (x,), (), {**attributes}, outputs=2)
+        for name, x, attributes in (
+            ("padded", normal(2, 3, 7, 6), {"kernel_shape": [3, 2], "pads": [1, 0, 2, 1], "strides": [2, 2]}),
+            ("ceiled", normal(2, 3, 6, 7), {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}),
+            ("by columns", normal(2, 3, 6, 7), {"kernel_shape": [2, 3], "storage_order": 1}),
+            ("padded in 3 axes", normal(1, 2, 4, 5, 6), {"kernel_shape": [2, 2, 2], "pads": [1, 1, 1, 1, 1, 1]}),
+            ("padded in 1 axis", normal(2, 2, 9), {"kernel_shape": [3], "pads": [1, 1]}),
+            ("of negative numbers", -abs(normal(1, 1, 3, 3)), {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}),
+        )
+    },
     "Cast truncates": Case("Cast", (normal(3, 4) * 5,), attributes={"to": TensorProto.INT64}),
     "Cast from integer": Case("Cast", (np.arange(6),), attributes={"to": TensorProto.FLOAT}),
     "Cast to logical": Case("Cast", (normal(3, 4).round(),), attributes={"to": TensorProto.BOOL}),
@@ -185,14 +196,6 @@ REFUSED: dict[str, tuple[Case, str]] = {
     "rank 9": (Case("Relu", (np.zeros((1,) * 9, "f4"),)), "at most 8"),
     "complex dtype": (Case("Identity", (np.zeros(3, "c8"),)), "complex64"),
     "large constant": (Case("Add", (np.arange(3),), (int64(2**40 + 1),)), "too large"),
-    "MaxPool indices over a border": (
-        Case("MaxPool", (normal(1, 1, 4, 4),), attributes={"kernel_shape": [2, 2], "pads": [1, 1, 0, 0]}, outputs=2),
-        "where windows are padded",
-    ),
-    "MaxPool indices by columns": (
-        Case("MaxPool", (normal(1, 1, 4, 4),), attributes={"kernel_shape": [2, 2], "storage_order": 1}, outputs=2),
-        "column-major",
-    ),
     "sequence lengths": (
         Case(
             "LSTM",

@@ -154,16 +154,40 @@ def maxpool_22(node: HubNode, b: Builder) -> list[Tensor | None]:
     columns = bool(node.attr_int("storage_order"))
     if not _is_used(node, 1):
         return [pool.emit(b, "max_pool", pool.x, pool.extended, "ignore"), None]
-    if any(pair != (0, 0) for pair in pool.extended):
-        raise Refused("indices of maxima are asked for, and NNEF does not say what they are where windows are padded")
-    if columns and pool.x.rank > 3:
-        raise Refused("indices of maxima are asked for in column-major order, which NNEF does not have")
     if "max_pool_with_index" not in b.declared:
         raise Refused("indices of maxima are asked for, which the dialect does not have")
-    if not _is_used(node, 0):
-        return [None, _of_all(b, pool, pool.emit(b, "argmax_pool", pool.x, pool.padding, "constant"))]
-    maxima, places = pool.emit_all(b, "max_pool_with_index", pool.x, pool.padding, "constant")
-    return [maxima, _of_all(b, pool, places)]
+    padded = any(pair != (0, 0) for pair in pool.extended)
+    if not padded and not columns:
+        if not _is_used(node, 0):
+            return [None, _of_all(b, pool, pool.emit(b, "argmax_pool", pool.x, pool.padding, "constant"))]
+        maxima, places = pool.emit_all(b, "max_pool_with_index", pool.x, pool.padding, "constant")
+        return [maxima, _of_all(b, pool, places)]
+    maxima = pool.emit(b, "max_pool", pool.x, pool.extended, "ignore")
+    return [maxima, _of_all(b, pool, _places(b, pool, columns), not columns)]
+
+
+def _places(b: Builder, pool: _Pool, columns: bool) -> Tensor:
+    """Positions of maxima within their planes, of windows that reach over the border or in column-major order.
+
+    NNEF does not say what a position is there, so the border becomes part of the tensor, of the least number that there
+    is, and positions in that are taken apart.
+    """
+    least = float(np.finfo(b.scalar_dtype).min)
+    pairs = pool.extended
+    wide = b.op("pad", b.scalar(pool.x), padding=[(0, 0), (0, 0), *pairs], value=least)
+    if math.prod(wide.shape[2:]) > b.whole:
+        raise Refused(f"positions among {math.prod(wide.shape[2:]):,} elements are not exact as scalars")
+    _, found = pool.emit_all(b, "max_pool_with_index", wide, [(0, 0)] * len(pairs), "constant")
+    rest = b.scalar(found)
+    extents, total = pool.x.shape[2:], None
+    for axis in reversed(range(len(pairs))):
+        whole = b.op("floor", b.op("div", rest, b.number(float(wide.shape[2 + axis]))))
+        own = b.op("sub", rest, b.op("mul", whole, b.number(float(wide.shape[2 + axis]))))
+        step = math.prod(extents[:axis] if columns else extents[axis + 1 :])
+        part = b.op("mul", b.op("sub", own, b.number(float(pairs[axis][0]))), b.number(float(step)))
+        total, rest = part if total is None else b.op("add", total, part), whole
+    assert total is not None
+    return total
 
 
 def _is_used(node: HubNode, index: int) -> bool:
@@ -171,14 +195,15 @@ def _is_used(node: HubNode, index: int) -> bool:
     return value is not None and bool(value.name) and (bool(value.uses()) or value.is_graph_output())
 
 
-def _of_all(b: Builder, pool: _Pool, places: Tensor) -> Tensor:
+def _of_all(b: Builder, pool: _Pool, places: Tensor, by_rows: bool = True) -> Tensor:
     """NNEF counts positions within the plane of a channel, ONNX within the whole tensor."""
     planes, volume = math.prod(pool.x.shape[:2]), math.prod(pool.x.shape[2:])
     if planes * volume > b.whole:
         raise Refused(f"positions among {planes * volume:,} elements are not exact as scalars")
     first = np.arange(planes).reshape(*pool.x.shape[:2], *[1] * (pool.x.rank - 2)) * volume
     counted = b.integer(b.op("add", b.scalar(places), b.const(first)))
-    b.within_planes[counted] = places, volume
+    if by_rows:
+        b.within_planes[counted] = places, volume
     return counted
 
 
