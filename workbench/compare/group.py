@@ -307,7 +307,7 @@ class Group:
             found.shape, found.dtype = x.shape, x.dtype.name if x.dtype.kind != "O" else "string"
             accumulator.classes = pair.output and (x.ndim == 2 or _is_softmax(self.engine.reference, pair))
             base = base or (Base(x) if x.dtype.kind in "biuf" else None)
-            bounded, dtype = as_half_bounds(x, y, None if base is None else base.peak), y.dtype
+            bounded, dtype = as_half_bounds(x, y, base.peak if base else None), y.dtype
             y = from_half(y) if dtype == np.float16 else y  # once: numpy is slow with float16
             same = x.dtype == dtype and held is own and self.same.get(pair.target, never)[sample]
             known = base if bounded is x else None
