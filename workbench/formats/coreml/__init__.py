@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.document import Document, Progress
 from workbench.formats.base import Draft, Format, Source
+from workbench.formats.coreml import private
 from workbench.formats.coreml.options import CoreMLOptions
 from workbench.formats.coreml.package import is_archive, is_package, is_spec
 from workbench.hub import Control, Specialized, foresee
@@ -49,7 +50,7 @@ class CoreMLFormat(Format):
     def adopts(self, source: object) -> bool:
         """Whether it is coremltools' ``MLModel`` or a ``Model`` message."""
         kind = type(source)
-        if kind.__module__.startswith("coremltools.models") and kind.__name__ == "MLModel":
+        if kind.__module__.startswith(("coremltools.models", f"{private.NAME}.models")) and kind.__name__ == "MLModel":
             return True
         return getattr(getattr(kind, "DESCRIPTOR", None), "full_name", "") == "CoreML.Specification.Model"
 
