@@ -72,14 +72,14 @@ function addMenus(app: JupyterFrontEnd): void {
   }
   for (const { name } of MODEL_FILE_TYPES) {
     const selector = `.jp-DirListing-item[data-file-type="${name}"]`;
-    contextMenu.addItem({ command: CommandIDs.open, selector, rank: 1 });
+    contextMenu.addItem({ command: CommandIDs.open, selector, rank: 1.05 }); // behind “Open”, which is 1
     contextMenu.addItem({ command: CommandIDs.inspect, selector, rank: 1.1 });
     contextMenu.addItem({ command: CommandIDs.notebook, selector, rank: 1.2 });
     contextMenu.addItem({ type: 'submenu', submenu: targets, selector, rank: 1.3 });
     contextMenu.addItem({ command: CommandIDs.compare, selector, rank: 1.4 });
   }
   const session = `.jp-DirListing-item[data-file-type="${SESSION_FILE_TYPE.name}"]`;
-  contextMenu.addItem({ command: CommandIDs.open, selector: session, rank: 1 });
+  contextMenu.addItem({ command: CommandIDs.open, selector: session, rank: 1.05 });
 }
 
 /**
