@@ -7,7 +7,7 @@ from typing import Any
 
 from workbench.formats import Format
 from workbench.hub import OPSET, schema_of
-from workbench.hub.compositions import TABLE as COMPOSITIONS
+from workbench.hub.compositions import compositions
 from workbench.hub.replay import RESOLVERS
 from workbench.lowering import Table
 
@@ -61,7 +61,7 @@ def _listed(names: Iterable[str]) -> str:
 
 def _composed() -> set[str]:
     """The operators that have a composition, or a function body of onnx."""
-    found = {_label(entry.operator, entry.domain) for entry in COMPOSITIONS}
+    found = {_label(entry.operator, entry.domain) for entry in compositions()}
     for name in _onnx_operators():
         schema: Any = schema_of(name)
         if schema is not None and (schema.has_function or schema.has_context_dependent_function):

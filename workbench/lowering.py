@@ -62,7 +62,11 @@ class Entry(Generic[Function]):
 
 
 class Table(Generic[Function]):
-    """Lowerings by (domain, operator, since-version). Explicit, and a duplicate is an error."""
+    """Lowerings by (domain, operator, since-version). Explicit, and a duplicate is an error.
+
+    A function that is defined again (a notebook's cell that is run again, a module that is reloaded) is no duplicate:
+    it takes the place of what it was.
+    """
 
     def __init__(self, source: str, target: str) -> None:
         self.source = source
@@ -74,11 +78,13 @@ class Table(Generic[Function]):
 
         def register(function: Function) -> Function:
             for operator in operators:
-                entries = self._entries.setdefault((domain, operator), [])
+                before = self._entries.get((domain, operator), [])
+                entries = [entry for entry in before if entry.since != since or not _is_again(entry.function, function)]
                 if any(entry.since == since for entry in entries):
                     raise WorkbenchError(f"{self.source} → {self.target}: {operator}-{since} is registered twice.")
                 entries.append(Entry(domain, operator, since, function))
                 entries.sort(key=lambda entry: entry.since, reverse=True)
+                self._entries[domain, operator] = entries
             return function
 
         return register
@@ -97,6 +103,19 @@ class Table(Generic[Function]):
     def __iter__(self) -> Iterator[Entry[Function]]:
         for key in sorted(self._entries):
             yield from self._entries[key]
+
+
+def _is_again(before: Callable[..., Any], function: Callable[..., Any]) -> bool:
+    """Whether a function is one that was there before, defined anew: of the same name in the same module, and either at
+    the same place of the same file, or in another cell of a notebook."""
+    names = [(item.__module__, getattr(item, "__qualname__", "<unnamed>")) for item in (before, function)]
+    codes: list[Any] = [getattr(item, "__code__", None) for item in (before, function)]
+    if names[0] != names[1] or "<" in names[0][1] or None in codes:
+        return False
+    files = [code.co_filename for code in codes]
+    lines = [code.co_firstlineno for code in codes]
+    same_file = files[0] == files[1]
+    return lines[0] == lines[1] if same_file else names[0][0] == "__main__"
 
 
 @dataclass(frozen=True)

@@ -155,10 +155,10 @@ class _Expansion(Replay):
 
 
 def _composition(node: ir.Node) -> Composition | None:
-    from workbench.hub.compositions import TABLE  # many modules, which only a conversion needs
+    from workbench.hub.compositions import compositions  # many modules, which only a conversion needs
 
     version = since_version(node.op_type, node.domain)
-    return TABLE.find(node.op_type, version, node.domain)
+    return compositions().find(node.op_type, version, node.domain)
 
 
 def has_body(node: ir.Node) -> bool:
