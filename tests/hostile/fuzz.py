@@ -8,6 +8,7 @@ number, made smaller, and makes the exit code 1.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import pickle
 import sys
@@ -140,6 +141,15 @@ def main() -> int:
     chosen.keep.mkdir(parents=True, exist_ok=True)
     numbers = range(chosen.start, chosen.start + chosen.count)
     tallies = {reader: Tally() for reader in chosen.reader or READERS}
+    with contextlib.suppress(KeyboardInterrupt):  # then the counts are of what was done
+        _tally(tallies, numbers, chosen)
+    _print(tallies, chosen.seed)
+    for reader, tally in tallies.items():
+        _keep(reader, tally, chosen)
+    return 1 if any(tally.kinds for tally in tallies.values()) else 0
+
+
+def _tally(tallies: dict[str, Tally], numbers: range, chosen: argparse.Namespace) -> None:
     options = (chosen.seed, numbers, chosen.jobs, chosen.keep, chosen.seconds, chosen.patience)
     for count, finding in enumerate(run(tallies, *options), 1):
         tallies[finding.reader].add(finding)
@@ -147,10 +157,6 @@ def main() -> int:
             print(f"{finding.reader} {finding.number}: {finding.outcome.signature}", flush=True)
         if count % PROGRESS == 0:
             _print(tallies, chosen.seed)
-    _print(tallies, chosen.seed)
-    for reader, tally in tallies.items():
-        _keep(reader, tally, chosen)
-    return 1 if any(tally.kinds for tally in tallies.values()) else 0
 
 
 def _print(tallies: dict[str, Tally], seed: int) -> None:
