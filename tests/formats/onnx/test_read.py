@@ -325,7 +325,7 @@ def test_an_attribute_that_is_no_text_is_a_refusal() -> None:
         'g (float[1, 1, 4] x) => (float[1, 1, 4] y) { y = MaxPool <kernel_shape = [1], auto_pad = "VALID"> (x) }'
     )
     next(entry for entry in proto.graph.node[0].attribute if entry.name == "auto_pad").s = b"V\xc9LID"
-    with pytest.raises(wb.errors.ModelError, match="MaxPool .* 'auto_pad' is not UTF-8"):
+    with pytest.raises(wb.errors.ModelError, match=r"MaxPool .* 'auto_pad' is not UTF-8"):
         wb.load(proto)
 
 
