@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -14,10 +15,11 @@ import workbench as wb
 from tests.widgets.fakes import FakeModel
 from workbench import samples
 from workbench.compare import Row
+from workbench.compare.heat import heat, rows_of_layers
 from workbench.compare.metrics import measure
 from workbench.compare.tolerance import Allowance
 from workbench.widgets import Compare, Inspect
-from workbench.widgets.graph_pair import GraphPair, heat, rows_of_layers
+from workbench.widgets.graph_pair import GraphPair
 from workbench.widgets.graph_view import MAX_NODES, GraphView, graph_of
 
 MESSAGE_BYTES = 4_000_000
@@ -63,10 +65,14 @@ def test_a_hostile_name_is_cut_and_spelled_out() -> None:
 
 
 def test_a_layer_has_the_colour_of_what_speaks_against_it() -> None:
-    rows = [row_of(0), row_of(1, "failing"), row_of(2)]
     named = [("a",), ("a", "b"), ("a", "b")]
-    assert rows_of_layers(rows, named) == {"a": 1, "b": 1}
-    assert rows_of_layers([rows[0], rows[2]], [("a",), ("a",)]) == {"a": 1}
+    rows = [
+        dataclasses.replace(row_of(at, status), layers=names)
+        for at, (status, names) in enumerate(zip(("ok", "failing", "ok"), named, strict=True))
+    ]
+    assert rows_of_layers(rows, 0) == {"a": 1, "b": 1}
+    assert rows_of_layers([rows[0], rows[2]], 0) == {"a": 1, "b": 1}
+    assert rows_of_layers(rows, 1) == {"layer_0": 0, "layer_1": 1, "layer_2": 2}
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workbench.compare.heat import heat, rows_of_layers
 from workbench.errors import OptionError
 from workbench.plots.affixes import Affixes
 from workbench.plots.layered import Edge, Layout, Point, layered
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 LAYERS = 40
 """Of a larger model, so many layers around one are drawn."""
-_DECADES = 4
-"""So many powers of ten below its tolerance an error is not seen."""
 _INCHES = 1.62, 0.66
 """Of a layer's place: width and height."""
 _WIDEST = 18.0
@@ -73,7 +71,7 @@ def graph(report: Report, row: Row | None = None, *, layers: int | None = LAYERS
     )
     marks = ((), ()) if chosen is None else (chosen.layers, chosen.target_layers)
     for side, (axis, part, layout) in enumerate(zip(axes, parts, drawn, strict=True)):
-        found = rows_of_layers(report.rows, side)
+        found = {name: report.rows[at] for name, at in rows_of_layers(report.rows, side).items()}
         own = Affixes.of([layer.name for layer in part.layers])
         axis.set_axis_off()
         axis.set_xlim(spans[side])
@@ -88,20 +86,6 @@ def graph(report: Report, row: Row | None = None, *, layers: int | None = LAYERS
         )
     _legend(figure, colours)
     return figure
-
-
-def rows_of_layers(rows: Iterable[Row], side: int) -> dict[str, Row]:
-    """Name of a layer → the row to show for it: the first that speaks against it, else the last, its result.
-
-    Args:
-        side: 0 for the reference's layers, 1 for the target's.
-    """
-    found: dict[str, Row] = {}
-    for row in rows:
-        for name in (row.layers, row.target_layers)[side]:
-            if name not in found or found[name].status != "failing":
-                found[name] = row
-    return found
 
 
 def _parts(
@@ -249,18 +233,7 @@ def _tone(row: Row | None, colours: Theme) -> tuple[str, float]:
         return colours.faint, 0.12
     if row.status == "failing":
         return (colours.inherited, 0.35) if row.blame == "inherited" else (colours.own, 0.55)
-    return colours.reference, 0.06 + 0.4 * max(0.0, 1 + _decades(row) / _DECADES)
-
-
-def _decades(row: Row) -> float:
-    """Powers of ten that the error of a row is above its tolerance; those below it are negative."""
-    measured, allowance = row.accumulated or row.isolated, row.allowance
-    if measured is None or allowance is None:
-        return -math.inf
-    limit = allowance.accumulated if row.accumulated is not None else allowance.isolated
-    if measured.error <= 0 or limit <= 0:
-        return -math.inf
-    return min(0.0, math.log10(measured.error / limit))
+    return colours.reference, 0.06 + 0.4 * min(max(heat(row), 0.0), 1.0)
 
 
 def _legend(figure: Figure, colours: Theme) -> None:

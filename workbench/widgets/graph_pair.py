@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from workbench.compare.heat import heat, rows_of_layers
 from workbench.widgets.base import row
 from workbench.widgets.graph_view import GraphView
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from workbench.model import Model
 
 TONES = {"ok": "ok", "failing": "bad", "unmatched": "unknown", "skipped": "unknown"}
-DECADES = 4
-"""A layer whose error is this many powers of ten below its tolerance shows nothing of it."""
 
 
 class GraphPair:
@@ -36,10 +34,9 @@ class GraphPair:
 
     def put(self, reference: Model | None, target: Model | None, rows: Sequence[Row]) -> None:
         """Show these models instead, each layer in the colour of the row that it is in."""
-        layers_of = ([found.layers for found in rows], [found.target_layers for found in rows])
         for side, model in enumerate((reference, target)):
             names = [] if model is None else [layer.name for layer in model.layers]
-            places = rows_of_layers(rows, layers_of[side])
+            places = rows_of_layers(rows, side)
             shown = [places.get(name, -1) for name in names]
             self._rows_of[side] = shown
             self._layers_of[side] = {name: place for place, name in enumerate(names)}
@@ -61,26 +58,3 @@ class GraphPair:
         at = self._rows_of[side][layer] if layer >= 0 else -1
         if at >= 0:
             self._choose(at)
-
-
-def rows_of_layers(rows: Sequence[Row], layers: Sequence[Sequence[str]]) -> dict[str, int]:
-    """Name of a layer → the row to show for it: the first that speaks against it, else the last, its result."""
-    places: dict[str, int] = {}
-    for at, names in enumerate(layers):
-        for name in names:
-            if name not in places or rows[places[name]].status != "failing":
-                places[name] = at
-    return places
-
-
-def heat(found: Row) -> float:
-    """How near the error of a row is to its tolerance: 1 at the tolerance, 0 at :data:`DECADES` below it."""
-    measured, allowance = found.accumulated or found.isolated, found.allowance
-    if measured is None or allowance is None:
-        return 0.0
-    limit = allowance.accumulated if found.accumulated is not None else allowance.isolated
-    if measured.pattern or not math.isfinite(measured.relative_l2):
-        return 1.0
-    if measured.relative_l2 == 0 or limit <= 0:
-        return float(measured.relative_l2 > 0)
-    return 1 + math.log10(measured.relative_l2 / limit) / DECADES
