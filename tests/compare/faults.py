@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from tests.compare.spoiling import Fault, Graph, ints, registry, set_attribute, weights
+from tests.compare.spoiling import Fault, Graph, ints, registry, replace_by, set_attribute, weights
 
 Array = np.ndarray[Any, Any]
 
@@ -88,14 +88,7 @@ def saturated(g: Graph) -> Iterator[Callable[[], ir.Node]]:
 @fault("activation dropped", "activation missing")
 def dropped(g: Graph) -> Iterator[Callable[[], ir.Node]]:
     for node in g.nodes(*ACTIVATIONS):
-
-        def drop(node: ir.Node = node) -> ir.Node:
-            node.op_type = "Identity"
-            node.attributes.clear()
-            node.resize_inputs(1)
-            return node
-
-        yield drop
+        yield lambda node=node: replace_by(node, "Identity", {})
 
 
 ACTIVATIONS = ("Relu", "PRelu", "Sigmoid", "Tanh", "LeakyRelu", "HardSwish", "Elu", "Gelu")
@@ -110,16 +103,7 @@ def replaced(g: Graph) -> Iterator[Callable[[], ir.Node]]:
             "Sigmoid": ("HardSigmoid", {"alpha": 0.2}),
             "Tanh": ("Softsign", {}),
         }[node.op_type]
-
-        def change(node: ir.Node = node, operator: str = operator, attributes: Any = attributes) -> ir.Node:
-            node.op_type = operator
-            node.attributes.clear()
-            node.resize_inputs(1)
-            for name, value in attributes.items():
-                set_attribute(node, name, value)
-            return node
-
-        yield change
+        yield lambda node=node, operator=operator, attributes=attributes: replace_by(node, operator, attributes)
 
 
 @fault("two channels exchanged", "channel order")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from tests.compare.spoiling import Fault, Graph, ints, registry, set_attribute, weights
+from tests.compare.spoiling import Fault, Graph, ints, registry, replace_by, set_attribute, weights
 
 Array = np.ndarray[Any, Any]
 Injections = Iterator[Callable[[], ir.Node]]
@@ -136,16 +136,7 @@ def nonlinearity(g: Graph) -> Injections:
         "Gelu": ("Relu", {}),
     }
     for node in g.nodes(*others):
-
-        def change(node: ir.Node = node) -> ir.Node:
-            node.op_type, attributes = others[node.op_type]
-            node.attributes.clear()
-            node.resize_inputs(1)
-            for name, value in attributes.items():
-                set_attribute(node, name, value)
-            return node
-
-        yield change
+        yield lambda node=node: replace_by(node, *others[node.op_type])
 
 
 @fault("slope doubled", "other activation", "gain", "activation added")

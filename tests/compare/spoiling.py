@@ -157,6 +157,16 @@ def set_attribute(node: ir.Node, name: str, value: Any) -> ir.Node:
     return node
 
 
+def replace_by(node: ir.Node, operator: str, attributes: Mapping[str, Any]) -> ir.Node:
+    """Make the node another operator of its first input."""
+    node.op_type = operator
+    node.attributes.clear()
+    node.resize_inputs(1)
+    for name, value in attributes.items():
+        set_attribute(node, name, value)
+    return node
+
+
 def ints(node: ir.Node, name: str) -> list[int]:
     return list(node.attributes[name].as_ints()) if name in node.attributes else []
 
