@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -310,10 +311,24 @@ def test_a_failed_upload_leaves_the_open_one_in_place() -> None:
     settled(lambda: shown.session.model is not None)
     send(source, "notes.onnx", b"hello")
     settled(lambda: shown.session.state.failure is not None)
-    assert [path.exists() for path in source._uploads] == [True]
     assert shown.plan("onnx").ok
+
+
+def test_an_upload_lives_as_long_as_the_model_made_of_it() -> None:
+    shown = Workbench()
+    source = shown.steps["import"]
+    assert isinstance(source, Import)
+    send(source, "mine.onnx", samples.digits().read_bytes())
+    settled(lambda: shown.session.model is not None)
+    settled(lambda: source._uploads == {})
+    kept, path = shown.session.model, shown.session.state.origin.value
     shown.open(samples.digits())
-    assert source._uploads == {}
+    gc.collect()
+    assert path.exists()
+    assert kept.plan("onnx").ok
+    del kept
+    gc.collect()
+    assert not path.exists()
 
 
 def test_a_broken_archive_is_told_where_it_was_dropped(monkeypatch: pytest.MonkeyPatch) -> None:

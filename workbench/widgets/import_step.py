@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class Import(Step):
         )
         self.button = ipywidgets.Button(description="Open", button_style="primary")
         self.current = Content(live=True)
-        self._uploads: dict[object, Upload] = {}  # by path: a file lives as long as the session may read from it
+        self._uploads: dict[object, Upload] = {}  # by path: those that no model was made of yet
         self.widget = stack(
             self.upload,
             row(self.path, self.button),
@@ -88,15 +89,22 @@ class Import(Step):
         self._uploads[path] = upload
         self.session.start("open", source=path, name=path.name, uploaded=True)
 
-    def _drop_uploads(self, opened: object) -> None:
-        for path in [path for path in self._uploads if path != opened]:
-            self._uploads.pop(path).discard()
+    def _settle_uploads(self) -> None:
+        """The file that became the open model lives as long as that, others go."""
+        origin, model = self.session.state.origin, self.session.model
+        opened = None if origin is None else origin.value
+        for path, upload in self._uploads.items():
+            if model is not None and path == opened:
+                weakref.finalize(model.document, upload.discard)
+            else:
+                upload.discard()
+        self._uploads.clear()
 
     def draw(self) -> None:
         origin, model = self.session.state.origin, self.session.model
         self.button.disabled = self.session.busy
         if not self.session.busy:
-            self._drop_uploads(None if origin is None else origin.value)
+            self._settle_uploads()
         if origin is None or model is None:
             self.current.put(text("From Python: .open(model) takes a path or a live object.", "neutral"))
         else:
