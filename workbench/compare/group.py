@@ -16,7 +16,6 @@ from workbench.compare.side import Store, Walk, fragment, maker_of, run_fragment
 from workbench.compare.sums import Base, same_bits, squared_distance
 from workbench.document import Dim
 from workbench.executors import Fragment
-from workbench.executors.fragment import type_of
 from workbench.hub import dims_of, dtype_name
 from workbench.hub.half import as_half_bounds, from_half
 
@@ -190,17 +189,7 @@ class Group:
         """The nodes as a session, kept for the next group."""
         walk = store.walk
         key = (id(walk), walk.index[nodes[0]], len(nodes), bool(cut))
-        return self.engine.runners.get(key, walk, nodes, outputs, cut, lambda: self._types(store, nodes))
-
-    def _types(self, store: Store, nodes: Sequence[ir.Node]) -> dict[str, Any]:
-        """Types that the hub does not know, from the tensors themselves."""
-        found = {}
-        for name in {name for node in nodes for name in store.walk.reads[node]}:
-            value = store.walk.values[name]
-            held = store.get(name, 0) if value.type is None else None
-            if isinstance(held, np.ndarray):
-                found[name] = type_of(held)
-        return found
+        return self.engine.runners.get(key, walk, nodes, outputs, cut, lambda: store.types(nodes))
 
     def _segment(self, nodes: Sequence[ir.Node], made: Sequence[str], pairs: Sequence[Pair]) -> int:
         """Run a segment of the target both ways and compare what it makes; returns the bytes that it made."""

@@ -186,7 +186,7 @@ class _Side:
             progress(at / len(nodes))
             segment = nodes[at : at + SEGMENT_NODES]
             outputs = [value.name for node in segment for value in node.outputs if value.name]
-            runner = fragment(walk, segment, outputs, threads)
+            runner = fragment(walk, segment, outputs, threads, inputs=store.types(segment))
             made = run_fragment(walk, segment, runner, {name: store.get(name, 0) for name in runner.inputs})
             yield from made.items()
             store.put(0, {name: made[name] for name in made if store.outlives(name, segment)})

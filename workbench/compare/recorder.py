@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx_ir as ir
 
 from workbench.compare.feeds import Feeder
 from workbench.compare.given import Given
@@ -19,7 +18,6 @@ from workbench.compare.side import Store, Walk, fragment, run_fragment
 from workbench.document import Progress, TensorSpec, silent
 from workbench.errors import OptionError
 from workbench.executors import executor_name
-from workbench.executors.fragment import type_of
 from workbench.files import replacing
 from workbench.hub import dtype_of, layers_of
 from workbench.hub.evaluate import RANDOM
@@ -115,8 +113,7 @@ class _Recorder:
             made = [value.name for node in segment for value in node.outputs if value.name]
             fetched = [name for name in made if name in wanted or store.outlives(name, segment)]
             if fetched:
-                types = {name: type_of(held) for name, held in self._unknown(store, segment).items()}
-                runner = fragment(self.walk, segment, fetched, self.threads, inputs=types)
+                runner = fragment(self.walk, segment, fetched, self.threads, inputs=store.types(segment))
                 store.put(0, run_fragment(self.walk, segment, runner, {n: store.get(n, 0) for n in runner.inputs}))
             for name in made:
                 if name in wanted:
@@ -124,12 +121,6 @@ class _Recorder:
                     store.spend([name])
             for node in segment:
                 store.spend(self.walk.reads[node])
-
-    def _unknown(self, store: Store, nodes: Sequence[ir.Node]) -> dict[str, Array]:
-        """Tensors that the nodes read and whose types the hub does not know."""
-        names = {name for node in nodes for name in self.walk.reads[node] if self.walk.values[name].type is None}
-        held = {name: store.get(name, 0) for name in names}
-        return {name: array for name, array in held.items() if isinstance(array, np.ndarray)}
 
     def _keep(self, archive: zipfile.ZipFile, sample: int, name: str, array: Any) -> None:
         """Write one tensor, if it is one of numbers.

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from workbench.compare.match import values_of
 from workbench.errors import ExecutionError
 from workbench.executors import Fragment, constant_tensor
+from workbench.executors.fragment import type_of
 from workbench.hub import Emitter
 
 
@@ -132,6 +133,12 @@ class Store:
         """The tensor (or constant) of one sample; ``None`` if it is not there."""
         held = self._held.get(name)
         return constant_array(self.walk.values[name]) if held is None else held[sample]
+
+    def types(self, nodes: Sequence[ir.Node]) -> dict[str, Any]:
+        """Types of what the nodes read that the hub does not know, from the tensors themselves."""
+        names = {name for node in nodes for name in self.walk.reads[node] if self.walk.values[name].type is None}
+        held = {name: self.get(name, 0) for name in names}
+        return {name: type_of(array) for name, array in held.items() if isinstance(array, np.ndarray)}
 
     def spend(self, names: Iterable[str]) -> None:
         """Note one use of each; what has no use left is freed."""
