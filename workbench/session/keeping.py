@@ -134,6 +134,32 @@ def _kept(content: Mapping[str, Any], path: Path) -> Kept:
     )
 
 
+def attempt_of(step: str, arguments: Mapping[str, Any], outcome: str, *, ok: bool) -> Attempt:
+    """An entry of the history. A model or a batch of arrays is kept by its type only, since history is long.
+
+    An upload is known by its name, not by where it lies for the moment.
+    """
+    if arguments.get("uploaded"):
+        return Attempt(step, {"source": arguments["name"], "uploaded": True}, outcome, ok, whole=False)
+    recorded: dict[str, Any] = {}
+    whole = True
+    for name, value in arguments.items():
+        recorded[name] = str(value) if isinstance(value, Path) else value
+        if not _is_small(value):
+            recorded[name] = type(value).__name__
+            whole = False
+    return Attempt(step, recorded, outcome, ok, whole)
+
+
+def _is_small(value: object) -> bool:
+    """Whether the history can keep a value: texts, numbers, and the options that hold such."""
+    if isinstance(value, Mapping):
+        return all(map(_is_small, value.values()))
+    if isinstance(value, tuple | list):
+        return all(map(_is_small, value))
+    return value is None or isinstance(value, str | int | float | Path) or type(value).__name__ in VALUES
+
+
 def _attempt(item: Mapping[str, Any]) -> Attempt:
     return Attempt(
         step=str(item["step"]),

@@ -14,7 +14,7 @@ from workbench.errors import Cancelled, ModelError, WorkbenchError
 from workbench.session import findings, keeping
 from workbench.session.code import code_of
 from workbench.session.state import Attempt, Failure, Origin, State
-from workbench.session.task import Task
+from workbench.session.task import Task, in_turn
 
 if TYPE_CHECKING:
     from workbench.compare import Counterfactual, Report
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 Listener = Callable[[], None]
 Step = Callable[[Task], tuple[Any, dict[str, Any], str]]
 """The work of a step: its result, the fields of the state that it changes, and a line for the history."""
-
-# Conversions take turns in one process: coremltools' builder keeps module-level state, and work that was cancelled
-# may still be using the models of its session.
-_TURN = threading.RLock()
-_TURN_SECONDS = 0.05
 
 
 class Session:
@@ -325,10 +320,10 @@ class Session:
     def _perform(self, task: Task, work: Step, arguments: Mapping[str, Any]) -> None:
         result, failure = None, None
         try:
-            with _turn(task):
+            with in_turn(task):
                 result, changes, outcome = work(task)
             given = changes.pop("given", arguments)
-            self._commit(task, changes, _attempt(task.step, given, outcome, ok=True))
+            self._commit(task, changes, keeping.attempt_of(task.step, given, outcome, ok=True))
         except BaseException as error:
             failure = error
             self._fail(task, error, arguments)
@@ -355,7 +350,7 @@ class Session:
                 self._task = None
             if current or not task.cancelled:
                 failure = Failure(task.step, error)
-                attempt = _attempt(task.step, arguments, failure.message, ok=False)
+                attempt = keeping.attempt_of(task.step, arguments, failure.message, ok=False)
                 self._state = replace(self._state, failure=failure, history=(*self._state.history, attempt))
 
     def _notify(self) -> None:
@@ -461,46 +456,6 @@ class Session:
     def __repr__(self) -> str:
         origin = self._state.origin
         return f"Session({origin.name!r}, {self._state.reached()})" if origin else "Session(empty)"
-
-
-def _attempt(step: str, arguments: Mapping[str, Any], outcome: str, *, ok: bool) -> Attempt:
-    """An entry of the history. A model or a batch of arrays is kept by its type only, since history is long.
-
-    An upload is known by its name, not by where it lies for the moment.
-    """
-    if arguments.get("uploaded"):
-        return Attempt(step, {"source": arguments["name"], "uploaded": True}, outcome, ok, whole=False)
-    recorded: dict[str, Any] = {}
-    whole = True
-    for name, value in arguments.items():
-        recorded[name] = str(value) if isinstance(value, Path) else value
-        if not _is_small(value):
-            recorded[name] = type(value).__name__
-            whole = False
-    return Attempt(step, recorded, outcome, ok, whole)
-
-
-def _is_small(value: object) -> bool:
-    """Whether the history can keep a value: texts, numbers, and the options that hold such."""
-    if isinstance(value, Mapping):
-        return all(map(_is_small, value.values()))
-    if isinstance(value, tuple | list):
-        return all(map(_is_small, value))
-    return value is None or isinstance(value, str | int | float | Path) or type(value).__name__ in keeping.VALUES
-
-
-@contextlib.contextmanager
-def _turn(task: Task) -> Iterator[None]:
-    """Wait until no other work runs in the process; a cancelled task stops waiting."""
-    held, inner = False, _TURN._is_owned()  # type: ignore[attr-defined]
-    try:
-        while not (held := _TURN.acquire(timeout=_TURN_SECONDS)):
-            task.progress("waiting for earlier work to end", 0.0)
-        task.check()
-        yield
-    finally:
-        if held or (not inner and _TURN._is_owned()):  # type: ignore[attr-defined]  # Ctrl-C in between
-            _TURN.release()
 
 
 def _load(source: Any, **options: Any) -> Model:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from workbench.errors import Cancelled
+
+# Conversions take turns in one process: coremltools' builder keeps module-level state, and work that was cancelled
+# may still be using the models of its session.
+_TURN = threading.RLock()
+_TURN_SECONDS = 0.05
 
 NOTIFY_SECONDS = 0.1  # progress faster than this is not worth a message to the browser
 
@@ -102,3 +108,17 @@ class Task:
         if not self.done:
             return f"Task({self.step!r}, {self.stage or 'started'}, {self.fraction:.0%})"
         return f"Task({self.step!r}, {'done' if self.error is None else type(self.error).__name__})"
+
+
+@contextlib.contextmanager
+def in_turn(task: Task) -> Iterator[None]:
+    """Wait until no other work runs in the process; a cancelled task stops waiting."""
+    held, inner = False, _TURN._is_owned()  # type: ignore[attr-defined]
+    try:
+        while not (held := _TURN.acquire(timeout=_TURN_SECONDS)):
+            task.progress("waiting for earlier work to end", 0.0)
+        task.check()
+        yield
+    finally:
+        if held or (not inner and _TURN._is_owned()):  # type: ignore[attr-defined]  # Ctrl-C in between
+            _TURN.release()
