@@ -74,7 +74,7 @@ def _bounded(work: Callable[[], Any], what: str, stop: Callable[[], None]) -> An
         finally:
             if reason:
                 stop()
-                if job.done.wait(_GRACE):
+                if job.wait(_GRACE):
                     _idle.append(worker)
         if reason == "memory":
             raise limits.out_of_memory(what)
@@ -97,7 +97,7 @@ def _await(job: _Job, seconds: float) -> str:
     before.
     """
     deadline = time.monotonic() + seconds
-    while not job.done.wait(min(_TICK, max(deadline - time.monotonic(), 0))):
+    while not job.wait(min(_TICK, max(deadline - time.monotonic(), 0))):
         if time.monotonic() >= deadline:
             return "time"
         if limits.memory_is_short():
@@ -106,13 +106,19 @@ def _await(job: _Job, seconds: float) -> str:
 
 
 class _Job:
-    """One piece of work and what came of it."""
+    """One piece of work and what came of it.
+
+    One thread waits for it, on a lock itself: what a Condition (an Event, too) holds inside stays locked for good if
+    Ctrl-C comes between its taking the lock and its ``with``.
+    """
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self.work = work
-        self.done = threading.Event()
+        self.done = False
         self.result: Any = None
         self.error: BaseException | None = None
+        self._ending = threading.Lock()
+        self._ending.acquire()
 
     def do(self) -> None:
         try:
@@ -120,7 +126,12 @@ class _Job:
         except BaseException as error:
             self.error = error
         finally:
-            self.done.set()
+            self.done = True
+            self._ending.release()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it is done within so many seconds."""
+        return self.done or self._ending.acquire(timeout=seconds) or self.done
 
 
 class _Worker:

@@ -103,7 +103,8 @@ class TractBuilder(Builder):
         self.inputs.append((value, tensor))
         datum = DATUM_NAMES.get(dtype) or self.datum(kind)
         self._datums[tensor] = datum
-        self.values[value] = tensor if datum == self.datum(kind) else self.cast(tensor, kind)
+        as_it_is = datum == self.datum(kind) or 0 in shape  # of no elements: refused where it is read
+        self.values[value] = tensor if as_it_is else self.cast(tensor, kind)
 
     def as_output(self, tensor: Tensor, value: ir.Value) -> Tensor:
         """The tensor in the dtype that the model's output has, where tract has it."""
