@@ -281,12 +281,13 @@ def test_each_kind_of_fault_has_its_signature(case: Case) -> None:
     row = report.culprits(1)[0]
     assert row.signature is not None
     assert row.signature.kind == case.kind, str(row.signature)
-    assert case.evidence in " ".join(row.signature.evidence)
+    assert case.evidence in " ".join((row.signature.text, *row.signature.evidence))
     assert row.signature.check == CHECKS[case.kind]
 
 
 def test_every_kind_is_in_the_table_of_cases() -> None:
     others = {"scale and bias", "layer missing", "dtype", "overflow"}  # below, and in test_noise.py
+    others |= {"other weight", "weight precision"}  # test_constants.py
     assert {case.kind for case in CASES} | others == set(CHECKS)
 
 

@@ -42,7 +42,7 @@ def signature(weight: Any, bias: Any, transposed: bool = False) -> Signature:
 @pytest.mark.parametrize(
     ("weight", "bias", "kind", "text"),
     [
-        (WEIGHT * 1.03, BIAS, "gain", "the weight is multiplied by one factor"),
+        (WEIGHT * 1.03, BIAS, "gain", "the weight is multiplied by the factor 1.03"),
         (WEIGHT * np.linspace(0.5, 2, 12)[:, None], BIAS, "gain", "a factor for each index of its axis 0"),
         (np.roll(WEIGHT, 3, axis=0), BIAS, "weight order", "the slices of axis 0 are rotated by"),
         (WEIGHT[:, [1, 0, 2, 3, 4]], BIAS, "weight order", "the slices of axis 1 are exchanged (0 and 1)"),

@@ -41,7 +41,7 @@ def test_texts_are_the_same_every_time(faulty: Report) -> None:
         "  look first at MatMul 'dense_2': makes an error: relative L2 above 2e-05 (< 1e-01)",
         f"  it looks like {faulty.culprits(1)[0].signature}",
     ]
-    assert "it looks like gain: all elements are multiplied by one factor" in str(faulty)
+    assert "it looks like gain: the weight is multiplied by the factor " in str(faulty)
     shown = faulty._repr_html_()
     assert "0x" not in shown
     assert not re.search(r"\d\.\d{3,}", shown)

@@ -106,9 +106,19 @@ def killed(writer: Writer, folder: Path, rng: random.Random) -> tuple[str, str]:
     how = rng.choice(list(SIGNALS))
     child = writer.begin(destination)
     time.sleep(rng.uniform(0, 2.5 * writer.seconds))
-    os.kill(child, SIGNALS[how])
-    os.waitpid(child, 0)
+    _end(child, SIGNALS[how])
     return how, writer.check(destination)
+
+
+def _end(child: int, how: int) -> None:
+    """Signal until it ends: Python drops what Ctrl-C raises while an object is being freed, as users press it again."""
+    for _ in range(60):
+        os.kill(child, how)
+        for _ in range(20):
+            if os.waitpid(child, os.WNOHANG)[0]:
+                return
+            time.sleep(0.05)
+    raise AssertionError(f"a writer has survived 60 times signal {how}")
 
 
 def short_of_space(writer: Writer, folder: Path, rng: random.Random) -> tuple[str, str]:

@@ -118,7 +118,9 @@ def _relation(role: str, old: Array, new: Array) -> tuple[str, str]:
     limit = _LEFT * float(np.linalg.norm((y - x).reshape(-1)))
     gain = float(np.vdot(x, y) / max(np.vdot(x, x), 1e-300))
     if np.linalg.norm((y - gain * x).reshape(-1)) <= limit and role in ("weight", "scale", "step"):
-        return ("sign", f"the {role} is negated") if gain < 0 else ("gain", f"the {role} is multiplied by one factor")
+        if gain < 0:
+            return "sign", f"the {role} is negated" + ("" if gain == -1 else f", with the factor {-gain:.4g}")
+        return "gain", f"the {role} is multiplied by the factor {gain:.4g}"
     if role == "weight":
         kinds = {"permuted axes": "transposed weight", "channel order": "weight order", "saturated": "saturated"}
         found = [fit for fit in structural(x, y, limit) if fit.kind in kinds and fit.left <= limit]
