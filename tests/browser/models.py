@@ -44,7 +44,7 @@ def write_chain(path: Path, count: int) -> None:
 
 
 def write_nonzero(path: Path) -> None:
-    """A model that no other format expresses: how many elements its output has is known at run time only."""
+    """A model that NNEF cannot express: how many elements its output has is known at run time only."""
     graph = helper.make_graph(
         [
             helper.make_node("Relu", ["x"], ["h"], name="first"),
