@@ -151,11 +151,11 @@ def test_ctrl_c_at_any_moment_leaves_nothing_behind(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     sessions: list[Session] = []
-    walk()
-    walk()
-    began = time.perf_counter()
-    whole = walk()
-    seconds = time.perf_counter() - began
+    whole, seconds = b"", 60.0
+    for _ in range(6):  # a walk is faster the more often it was taken
+        began = time.perf_counter()
+        whole = walk()
+        seconds = min(seconds, time.perf_counter() - began)
     bound = resource.getrlimit(resource.RLIMIT_AS)
     usual = signal.signal(signal.SIGALRM, interrupt)
     interrupted = 0
@@ -175,7 +175,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing_behind(tmp_path: Path) -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, usual)
-    assert interrupted > 5  # a walk is faster the more often it was taken
+    assert interrupted > 20, interrupted
     session = Session()  # on another thread: what Ctrl-C left locked, this one holds
     assert session.start("open", source=wb.samples.digits()).wait(30)
     assert session.model is not None

@@ -281,13 +281,18 @@ def test_completion_offers_models_and_folders(tmp_path: Path, monkeypatch: pytes
     assert source.path.options == ("nets/deep.mlpackage",)
 
 
-def test_an_upload_is_opened_and_its_code_names_the_file() -> None:
-    data = samples.digits().read_bytes()
+def with_upload() -> tuple[Workbench, Import]:
+    """A workbench whose model came through the browser, and its first step."""
     shown = Workbench()
     source = shown.steps["import"]
     assert isinstance(source, Import)
-    send(source, "mine.onnx", data)
+    send(source, "mine.onnx", samples.digits().read_bytes())
     settled(lambda: shown.session.model is not None)
+    return shown, source
+
+
+def test_an_upload_is_opened_and_its_code_names_the_file() -> None:
+    shown, source = with_upload()
     assert "model = wb.load('mine.onnx')" in shown.session.code()
     assert "uploaded" in texts(source)
     assert dict(shown.session.history[0].arguments) == {"source": "mine.onnx", "uploaded": True}
@@ -304,22 +309,17 @@ def test_an_upload_that_is_no_model_is_told_by_the_name_the_user_knows() -> None
 
 
 def test_a_failed_upload_leaves_the_open_one_in_place() -> None:
-    shown = Workbench()
-    source = shown.steps["import"]
-    assert isinstance(source, Import)
-    send(source, "mine.onnx", samples.digits().read_bytes())
-    settled(lambda: shown.session.model is not None)
+    shown, source = with_upload()
     send(source, "notes.onnx", b"hello")
     settled(lambda: shown.session.state.failure is not None)
+    assert shown.session.state.origin is not None
+    assert shown.session.state.origin.value.exists()
+    assert source._uploads == {}
     assert shown.plan("onnx").ok
 
 
 def test_an_upload_lives_as_long_as_the_model_made_of_it() -> None:
-    shown = Workbench()
-    source = shown.steps["import"]
-    assert isinstance(source, Import)
-    send(source, "mine.onnx", samples.digits().read_bytes())
-    settled(lambda: shown.session.model is not None)
+    shown, source = with_upload()
     settled(lambda: source._uploads == {})
     kept, path = shown.session.model, shown.session.state.origin.value
     shown.open(samples.digits())

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from workbench.compare.fits import structural
+from workbench.compare.fits import gains_along, structural
 from workbench.compare.variants.kit import Variant, giving, known_array
 
 Array = np.ndarray[Any, Any]
@@ -127,9 +127,8 @@ def _relation(role: str, old: Array, new: Array) -> tuple[str, str]:
         if found:
             return kinds[found[0].kind], f"in the weight {found[0].text}"
         for axis in range(x.ndim):
-            others = tuple(other for other in range(x.ndim) if other != axis)
-            gains = (x * y).sum(others, keepdims=True) / np.maximum(np.square(x).sum(others, keepdims=True), 1e-300)
-            if 1 < x.shape[axis] < x.size and np.linalg.norm((y - gains * x).reshape(-1)) <= limit:
+            left = np.linalg.norm((y - gains_along(x, y, axis) * x).reshape(-1))
+            if 1 < x.shape[axis] < x.size and left <= limit:
                 return "gain", f"the weight is multiplied by a factor for each index of its axis {axis}"
         levels = len(np.unique(y))
         if levels <= _LEVELS and 4 * levels < len(np.unique(x)):

@@ -90,6 +90,13 @@ def parametric(x: Array, y: Array) -> Iterator[Fit]:
             yield from _per_channel(x, y, axis)
 
 
+def gains_along(x: Array, y: Array, axis: int) -> Array:
+    """For each index of an axis the factor that brings x nearest to y: 1 in all other dimensions."""
+    others = tuple(other for other in range(x.ndim) if other != axis)
+    found: Array = (x * y).sum(others, keepdims=True) / np.maximum(np.square(x).sum(others, keepdims=True), 1e-300)
+    return found
+
+
 def _per_channel(x: Array, y: Array, axis: int) -> Iterator[Fit]:
     """One gain or bias for each index of an axis."""
     others = tuple(other for other in range(x.ndim) if other != axis)
@@ -100,15 +107,14 @@ def _per_channel(x: Array, y: Array, axis: int) -> Iterator[Fit]:
     where = f"axis {axis}, {moved} of {x.shape[axis]} indices"
     yield Fit("bias", "a constant is added, another for each channel", _norm(d - shift), (where,))
     a, b = x - mean_x, y - mean_y
-    spread = np.square(a).sum(axis=others, keepdims=True)
-    total = float(spread.sum())
+    total = float(np.square(a).sum())
     gain = float((a * b).sum()) / total if total else 1.0
     text = "one factor for all, and an offset for each channel: the weight is scaled, the bias is not"
     yield Fit("gain", text, _norm(b - gain * a), (f"factor {gain:.6g}", where))
-    gains = (x * y).sum(axis=others, keepdims=True) / np.maximum(np.square(x).sum(axis=others, keepdims=True), 1e-300)
+    gains = gains_along(x, y, axis)
     figures = (f"factors {float(gains.min()):.4g} to {float(gains.max()):.4g}", where)
     yield Fit("gain", "each channel is multiplied by a factor", _norm(y - gains * x), figures)
-    gains = (a * b).sum(axis=others, keepdims=True) / np.maximum(spread, 1e-300)
+    gains = gains_along(a, b, axis)
     figures = (f"factors {float(gains.min()):.4g} to {float(gains.max()):.4g}", where)
     yield Fit("scale and bias", "each channel is multiplied and shifted", _norm(b - gains * a), figures)
 
