@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.widgets.fakes import FakeModel
-from workbench import Range, samples
+from workbench import Range, load, samples
 from workbench.errors import Cancelled, ConversionError, LimitError, ModelError, SaveError, WorkbenchError
 from workbench.session import Session, Task, Upload, upload
 
@@ -332,6 +332,17 @@ def test_the_operating_system_of_core_ml_is_an_option_beside_the_target() -> Non
     session.start("convert", to="coreml", target="iOS18", shapes=shapes).wait()
     assert session.state.failure is None
     assert "target='iOS18'" in session.code()
+
+
+def test_layers_that_a_function_chooses_are_written_down_by_name() -> None:
+    session = Session(samples.digits())
+    options: dict[str, Any] = {"shapes": {"image": (1, 1, 8, 8)}, "precision": "mixed"}
+    chosen = [layer.name for layer in load(samples.digits()).layers if layer.operator.startswith("Gemm")]
+    assert session.plan("coreml", **options, keep_fp32=lambda layer: layer.operator.startswith("Gemm")).ok
+    session.convert()
+    assert chosen
+    assert session.state.converted_with == {**options, "keep_fp32": chosen}
+    assert f"keep_fp32={chosen!r}" in session.code()
 
 
 def test_ranges_are_written_down_as_they_are_called() -> None:

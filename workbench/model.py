@@ -180,9 +180,18 @@ class Model:
             self._pending = None  # a draft is finished once
             return Model(draft.finish(progress))
 
+    def settle(self, target: str, /, **options: Any) -> dict[str, Any]:
+        """The options as they can be written down: names of layers where a function was given that chooses them.
+
+        Raises:
+            OptionError: an unknown target or option, or a bad value.
+        """
+        return {**options, **make_options(format_named(target).options, options).chosen_among(self.layers)}
+
     def _draft(self, target: str, options: Mapping[str, Any], progress: Progress) -> tuple[Draft | None, Plan]:
         """Lower to the target, or hand out what :meth:`plan` has lowered just before with the same options."""
         wanted = format_named(target)
+        options = self.settle(target, **options)
         if not self.document.computes:
             cause = "a recording has tensors, and no layers that compute them"
             way = "convert the model that was recorded"

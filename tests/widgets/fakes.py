@@ -50,6 +50,9 @@ class FakeModel:
             for i in range(self.count)
         )  # fmt: skip
 
+    def settle(self, target: str, /, **options: Any) -> dict[str, Any]:
+        return options
+
     def plan(self, target: str, /, *, progress: Progress = silent, **options: Any) -> Plan:
         if "nonsense" in options:
             raise OptionError("unknown option 'nonsense'; this target takes shapes, precision.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from workbench.document import Classifier, Document, Progress, TensorSpec
+from workbench.document import Classifier, Document, Layer, Progress, TensorSpec
 from workbench.errors import OptionError, Refusal
 from workbench.hub import Control, ShapeOption, Specialized
 from workbench.lowering import Outcome, Table
@@ -38,6 +38,14 @@ class Options:
 
     shapes: Mapping[str, ShapeOption] | None = None
     constants: Mapping[str, Any] | None = field(default=None, metadata={"keys": "inputs"})
+
+    def chosen_among(self, layers: Sequence[Layer]) -> Mapping[str, Any]:
+        """What takes the place of the options that were given as a function of the source's layers.
+
+        Raises:
+            OptionError: the function chooses nothing, where something has to be chosen.
+        """
+        return {}
 
 
 @dataclass(frozen=True)

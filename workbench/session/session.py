@@ -404,6 +404,7 @@ class Session:
     def _plan(self, task: Task, to: str, **options: Any) -> Any:
         model = self._state.need("model", "plan", "open a model")
         task.progress("planning", 0.0)
+        options = model.settle(to, **options)
         plan = model.plan(to, progress=task.progress, **options)
         return plan, {"plan": plan, "target": to, "options": options}, plan.summary()
 
@@ -412,6 +413,7 @@ class Session:
         if to is None:
             to = self._state.need("target", "convert", "plan for a target")
             options = {**self._state.options, **options}
+        options = model.settle(to, **options)
         converted = model.convert(to, progress=task.progress, **options)
         changes = {
             "target": to,

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 from onnx import TensorProto, helper
 
+import workbench as wb
 from tests.formats.coreml.writing import drafted, operators_of, run, run_written, written
 from workbench.document import Document, TensorLink
 from workbench.errors import Cancelled
@@ -125,6 +127,21 @@ def test_mixed_keeps_the_named_layers_in_float32() -> None:
     kinds = {layer.name: layer.outputs[0].dtype for layer in document.layers if layer.operator != "cast"}
     assert kinds["n2"] == kinds["y"] == "float32"
     assert kinds["n1_cast_fp16"] == kinds["g5_cast_fp16"] == "float16"
+
+
+def test_mixed_keeps_the_layers_that_a_function_chooses() -> None:
+    """One that no output needs may be chosen too; the plan has the names."""
+    text = """agraph (float[2, 3] x) => (float[2, 3] y) {
+        [first] a = Exp(x)
+        [unused] b = Sin(a)
+        [last] y = Tanh(a)
+    }"""
+    model = wb.load(onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": 21]> {text}'))
+    plan = model.plan("coreml", precision="mixed", keep_fp32=lambda layer: layer.operator != "Tanh-13")
+    assert plan.options["keep_fp32"] == ["first", "unused"]
+    converted = model.convert("coreml", precision="mixed", keep_fp32=lambda layer: layer.operator != "Tanh-13")
+    kinds = {layer.operator: layer.outputs[0].dtype for layer in converted.layers if layer.operator != "cast"}
+    assert kinds == {"exp": "float32", "tanh": "float16"}
 
 
 @pytest.mark.parametrize("target", ["iOS15", "iOS16", "iOS17", "iOS18", "iOS26", "macOS14"])

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+import workbench as wb
 from tests.formats.coreml.writing import Case, Const, drafted
 from workbench.errors import OptionError
 from workbench.formats.coreml.options import CoreMLOptions
@@ -119,6 +120,12 @@ def test_what_an_old_target_lacks_names_the_target() -> None:
 def test_bad_options_say_what_there_is(given: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         CoreMLOptions(**given)
+
+
+def test_a_function_that_keeps_no_layer_is_an_error() -> None:
+    model = wb.load(Case("one", "Relu", (SMALL,)).model())
+    with pytest.raises(OptionError, match=r"chooses none of the 1 layers; precision='fp16' is"):
+        model.plan("coreml", precision="mixed", keep_fp32=lambda layer: layer.operator == "Exp")
 
 
 def test_an_unknown_layer_to_keep_is_an_error() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from typing import Any
 
+from workbench.document import Layer
 from workbench.errors import OptionError
 from workbench.formats.base import Options
 from workbench.formats.coreml.pass_list import left_out
@@ -91,7 +93,8 @@ class CoreMLOptions(Options):
         precision: ``fp32`` computes as the source does; ``fp16`` stores weights and computes in float16;
             ``mixed`` is ``fp16`` but for the layers in ``keep_fp32``.
         target: the oldest system that has to read the model, as coremltools names it (``iOS17``, ``macOS14``).
-        keep_fp32: names of source layers that stay in float32; only with ``mixed``.
+        keep_fp32: names of source layers that stay in float32, or a function that says of a ``Layer`` of the source
+            whether it does, ``lambda layer: layer.operator.startswith("Softmax")``; only with ``mixed``.
         names: input or output of the source → what it is to be called.
         images: input of the source → the pictures that it takes in place of an array; an :class:`ImageInput`, or a
             mapping of its arguments.
@@ -112,7 +115,7 @@ class CoreMLOptions(Options):
 
     precision: str = field(default="fp32", metadata={"choices": PRECISIONS})
     target: str = field(default="iOS17", metadata={"choices": tuple(TARGETS)})
-    keep_fp32: Sequence[str] = field(default=(), metadata={"values": "layers"})
+    keep_fp32: Sequence[str] | Callable[[Layer], object] = field(default=(), metadata={"values": "layers"})
     names: Mapping[str, str] = field(default_factory=dict, metadata={"keys": "interface"})
     images: Mapping[str, ImageInput] = field(default_factory=dict, metadata={"keys": "inputs"})
     states: Mapping[str, str] = field(default_factory=dict, metadata={"keys": "inputs", "values": "outputs"})
@@ -135,7 +138,10 @@ class CoreMLOptions(Options):
         if self.keep_fp32 and self.precision != "mixed":
             raise OptionError(f"keep_fp32 belongs to precision='mixed'; the precision is {self.precision!r}.")
         if self.precision == "mixed" and not self.keep_fp32:
-            raise OptionError("precision='mixed' needs keep_fp32=[…], the source layers that stay in float32.")
+            raise OptionError(
+                "precision='mixed' needs keep_fp32=[…], the source layers that stay in float32, "
+                "or a function that says of a layer whether it does."
+            )
         object.__setattr__(self, "images", {name: _image(name, given) for name, given in self.images.items()})
         _check_texts("names", self.names)
         _check_texts("states", self.states)
@@ -143,6 +149,23 @@ class CoreMLOptions(Options):
         _check_labels(self.labels)
         self._check_compression()
         left_out(self.passes)
+
+    def chosen_among(self, layers: Sequence[Layer]) -> Mapping[str, Any]:
+        if not callable(self.keep_fp32):
+            return {}
+        kept = [layer.name for layer in layers if self.keep_fp32(layer)]
+        if not kept:
+            raise OptionError(
+                f"keep_fp32: the function chooses none of the {len(layers)} layers; precision='fp16' is without it."
+            )
+        return {"keep_fp32": kept}
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The source layers that stay in float32, by name: what a function chooses is settled before."""
+        if callable(self.keep_fp32):
+            raise OptionError("keep_fp32 is a function, and it has not been asked about the model's layers (Model.settle).")
+        return tuple(self.keep_fp32)
 
     def _check_compression(self) -> None:
         from workbench.formats.coreml.compression import SCHEMES

@@ -93,7 +93,7 @@ def _rounded(outcome: Outcome, node: ir.Node, options: CoreMLOptions) -> Outcome
     """The outcome of a node that will be computed in float16."""
     made = [value for inner in every_node([node]) for value in inner.outputs]
     rounded = any(value.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE) for value in made)
-    if outcome.verdict is Verdict.REFUSED or not rounded or not set(outcome.layers).isdisjoint(options.keep_fp32):
+    if outcome.verdict is Verdict.REFUSED or not rounded or not set(outcome.layers).isdisjoint(options.kept):
         return outcome
     note = f"{_FLOAT16}; {_BOUNDED}" if any(map(_has_bound, node.inputs)) else _FLOAT16
     return _noted(outcome, note)
@@ -122,7 +122,7 @@ def _noted(outcome: Outcome, note: str) -> Outcome:
 
 def _check_layers(hub: Specialized, options: CoreMLOptions) -> None:
     known = {layer for node in every_node(hub.model.graph) for layer in layers_of(node)} | set(hub.folded)
-    for layer in options.keep_fp32:
+    for layer in options.kept:
         if layer not in known:
             near = difflib.get_close_matches(layer, known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -206,7 +206,7 @@ class ProgramDraft(Draft):
     def _float32_keeper(self) -> Any:
         if self._options.precision == "fp32":
             return None
-        kept = set(self._options.keep_fp32)
+        kept = set(self._options.kept)
         return lambda layers: not kept.isdisjoint(layers)
 
     def _provenance(self, function: Any, lineage: passes.Lineage) -> Provenance:
