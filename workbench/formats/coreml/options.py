@@ -164,7 +164,9 @@ class CoreMLOptions(Options):
     def kept(self) -> tuple[str, ...]:
         """The source layers that stay in float32, by name: what a function chooses is settled before."""
         if callable(self.keep_fp32):
-            raise OptionError("keep_fp32 is a function, and it has not been asked about the model's layers (Model.settle).")
+            raise OptionError(
+                "keep_fp32 is a function, and it has not been asked about the model's layers (Model.settle)."
+            )
         return tuple(self.keep_fp32)
 
     def _check_compression(self) -> None:
