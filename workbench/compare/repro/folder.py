@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
+from workbench.compare.diagnose import with_signature
 from workbench.compare.metrics import Metrics, measure
 from workbench.compare.recompute import Part, Source
 from workbench.compare.repro import texts
@@ -105,6 +106,8 @@ def write_repro(report: Report, source: Source, row: Row, folder: Path) -> Path:
         },
         "expected": _expected(row, found),
     }
+    if row.status == "failing" and row.signature is None:
+        row = with_signature(row, source)
     with replacing(folder) as partial:
         partial.mkdir()
         _write(partial, facts, reference, target)
