@@ -235,7 +235,7 @@ class Report:
             raise WorkbenchError(f"float16 is not what is wrong, or not alone: {found}; look at report.worst().")
         return found.layers
 
-    def repro(self, row: Row | int | str, folder: str | os.PathLike[str]) -> Path:
+    def repro(self, row: Row | int | str, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write a folder that shows one row's difference without the workbench; returns where it is.
 
         In it are the reference's layer as ONNX and the target's in its own format, their inputs and outputs, a script
@@ -243,7 +243,8 @@ class Report:
 
         Args:
             row: the row, its index, or the name of its layer.
-            folder: where to; nothing may be there.
+            folder: where to.
+            overwrite: replace a repro that is there; no other folder is ever replaced.
 
         Raises:
             SaveError: there is something, or it cannot be written.
@@ -251,9 +252,8 @@ class Report:
         """
         from workbench.compare.repro import write_repro
 
-        return write_repro(
-            self, self.require_models("write a part of them"), self.row(row), Path(os.path.expanduser(folder))
-        )
+        models, path = self.require_models("write a part of them"), Path(os.path.expanduser(folder))
+        return write_repro(self, models, self.row(row), path, overwrite=overwrite)
 
     def row(self, which: Row | int | str) -> Row:
         """A row by its index, or by the name of its layer or tensor.
@@ -295,15 +295,19 @@ class Report:
         """
         return _write(path, render_page(self, details))
 
-    def to_model_explorer(self, folder: str | os.PathLike[str]) -> Path:
-        """Write files for Model Explorer into a new folder: both graphs, the errors as node data, and the mapping.
+    def to_model_explorer(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write a folder of files for Model Explorer: both graphs, the errors as node data, and the mapping.
+
+        Args:
+            folder: where to.
+            overwrite: replace such a folder that is there; no other is ever replaced.
 
         Raises:
             SaveError: there is something at the folder, or it cannot be written.
         """
         from workbench.compare.model_explorer import write_folder
 
-        return write_folder(self, Path(os.path.expanduser(folder)))
+        return write_folder(self, Path(os.path.expanduser(folder)), overwrite=overwrite)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Keep the report in a small file that :func:`load_report` opens without the models; returns where it is.
