@@ -113,6 +113,22 @@ def _hash_into(found: Any, path: Path) -> None:
             found.update(piece[:count])
 
 
+def check_replaceable(folder: Path, mark: str, *, overwrite: bool) -> None:
+    """Refuse a folder that exists, unless it is to be replaced and has the file by which folders of its kind are known.
+
+    A folder that is anything else (a home, a repository) is never replaced.
+
+    Raises:
+        SaveError: it is refused.
+    """
+    if not os.path.lexists(folder):
+        return
+    if not overwrite:
+        raise SaveError(f"{folder} exists; choose another name or pass overwrite=True. Nothing was written.")
+    if folder.is_symlink() or not (folder / mark).is_file():
+        raise SaveError(f"{folder} exists and has no {mark}, so it is not replaced; choose another name.")
+
+
 @contextlib.contextmanager
 def replacing(destination: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary sibling path to write to (a file or a folder); rename it to ``destination`` on success.

@@ -12,7 +12,7 @@ import pytest
 
 from tests.compare.support import build, chain, converted, same_names, source
 from workbench.compare import Report, compare
-from workbench.compare.fits import parametric, structural
+from workbench.compare.fits import parametric, rearranged, structural
 from workbench.compare.signature import CHECKS, Signature
 from workbench.hub import Emitter
 
@@ -206,6 +206,28 @@ CASES = [
     Case("permuted axes", PLAIN, then(PLAIN, op("Transpose", perm=[0, 2, 3, 1]), reshaped(1, 6, 9, 9)), name="NHWC"),
     Case("channel order", PLAIN, then(PLAIN, op("Gather", [0, 2, 1, 3, 4, 5], axis=1)), name="channels exchanged"),
     Case("channel order", conv(), conv(SQUARE[:, ::-1]), name="input channels reversed"),
+    Case(
+        "channel order",
+        op("Relu"),
+        then(op("Relu"), op("Gather", [4, 5, 0, 1, 2, 3], axis=1)),
+        x=IMAGE * np.asarray([1, -1, 1, -1, 1, 1], np.float32)[:, None, None] * np.sign(IMAGE),
+        name="channels rotated, some of them dead",
+    ),
+    Case(
+        "weight order",
+        then(
+            lambda e, x: e.op("MatMul", x, e.op("Reshape", e.const(MATRIX.reshape(-1)), e.const([16, 16]))),
+        ),
+        op("MatMul", np.roll(MATRIX, 3, axis=0)),
+        ROWS[:1],
+        name="rows of a weight that is reshaped",
+    ),
+    Case(
+        "activation added",
+        conv(),
+        then(conv(), op("Relu"), op("Cast", to=10), op("Cast", to=1)),
+        name="Relu, its peak rounded",
+    ),
     Case("transposed weight", conv(), conv(SQUARE.swapaxes(2, 3)), name="kernel transposed"),
     Case("transposed weight", conv(), conv(SQUARE.swapaxes(0, 1)), name="channels of the weight transposed"),
     Case("transposed weight", op("MatMul", MATRIX), op("MatMul", MATRIX.T), ROWS),
@@ -316,3 +338,11 @@ def test_nothing_is_explained_by_chance() -> None:
     y = x + 0.1 * RNG.standard_normal(x.shape)
     difference = float(np.linalg.norm(x - y))
     assert all(fit.left > 0.5 * difference for fit in (*structural(x, y, 1e-9), *parametric(x, y)))
+
+
+def test_a_slice_of_one_element_has_a_near_one_by_chance() -> None:
+    """Of a thousand numbers some one is near any other: that says nothing of indices, unless nothing is left."""
+    x, y = RNG.standard_normal((2, 1, 1000))
+    assert not list(rearranged(x, y, 1e-3))
+    moved = x[:, np.maximum(np.arange(1000) - 1, 0)]
+    assert [fit.kind for fit in rearranged(x, moved, 1e-3)] == ["indices"]

@@ -91,7 +91,7 @@ class _Case:
             self._constants,
             lambda: self._best(local(x, y, self.allowed)),
             lambda: self._first(parametric(x, y)),
-            lambda: self._best(rearranged(x, y)),
+            lambda: self._best(rearranged(x, y, self.allowed)),
         )
         for stage in stages:
             found = stage()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -60,16 +61,18 @@ class Feeder:
             return iter([self.random()]), 1
         needed = [spec for spec in self.reference.inputs if self._is_needed(spec)]
         found, count = samples_of(given, needed, self.reference.document)
-        return (self._adapted(sample) for sample in found), count
+        return (self._adapted(sample, at if count != 1 else None) for at, sample in enumerate(found)), count
 
-    def _adapted(self, sample: Sample) -> Feeds:
-        """As :meth:`adapt`; what is wrong with a file's sample is said with the name of the file."""
+    def _adapted(self, sample: Sample, at: int | None) -> Feeds:
+        """As :meth:`adapt`; what is wrong with one of several samples is said with its file or place."""
         try:
             return self.adapt(sample)
         except ExecutionError as error:
-            if not isinstance(sample, FromFile):
+            if isinstance(sample, FromFile):
+                raise ExecutionError(f"{sample.path}: {error}") from error
+            if at is None:
                 raise
-            raise ExecutionError(f"{sample.path}: {error}") from error
+            raise ExecutionError(f"sample {at} (counted from 0): {error}") from error
 
     def _recorded(self) -> tuple[Iterator[Feeds], int] | None:
         """The samples of a recording, if one of the models is one; of two, the reference's."""
@@ -148,8 +151,7 @@ class Feeder:
         for name, value in sample.items():
             owners = self._owners(name)
             if owners == (None, None):
-                takes = ", ".join(map(str, self.reference.inputs))
-                raise ExecutionError(f"feeds: neither model has an input {name!r}; the reference takes {takes}.")
+                raise ExecutionError(self._unknown(name))
             for side, owner in zip(given, self._takers(owners, value), strict=True):
                 if owner is not None:
                     side[owner] = value
@@ -180,24 +182,62 @@ class Feeder:
 
     def _takers(self, owners: tuple[str | None, str | None], value: Any) -> tuple[str | None, str | None]:
         """Of two inputs with one name that take different things, the one that is meant: a picture is for the input
-        that takes pictures, an array for the reference's."""
+        that takes pictures, an array for the reference's, unless it has the other's layout."""
         first, second = owners
         if first is None or second is None:
             return owners
+        if not self.matching.recorded and second in self.matching.perms:
+            return (None, second) if self._has_layout(value, first, second) else (first, None)
         pictures = _pixels(self.reference, first), _pixels(self.target, second)
         if pictures[0] == pictures[1]:
             return owners
         drawn = not isinstance(value, np.ndarray | list | tuple)
         return (first, None) if not drawn or pictures[1] is None else (None, second)
 
+    def _has_layout(self, value: Any, first: str, second: str) -> bool:
+        """Whether an array's shape is that of the target's input and not that of the reference's."""
+        fits = []
+        for model, name in ((self.reference, first), (self.target, second)):
+            spec = next(spec for spec in model.inputs if spec.name == name)
+            dims = spec.shape or ()
+            shape = np.shape(value)
+            fits.append(
+                len(dims) == len(shape)
+                and all(a == b or not isinstance(a, int) for a, b in zip(dims, shape, strict=True))
+            )
+        return fits == [False, True]
+
     def _ready(self, model: Model, feeds: Mapping[str, Any]) -> dict[str, Array]:
         for spec in model.inputs:
             if spec.name not in feeds:
-                raise ExecutionError(
-                    f"feeds: nothing is known for the input {spec} of the {model.format} model {model.name!r}; "
-                    "pass feeds={…} with the input names of both models."
-                )
+                raise ExecutionError(self._missing(model, spec))
         return model.adapt_feeds(feeds)
+
+    def _unknown(self, name: str) -> str:
+        takes = [", ".join(map(str, model.inputs)) or "nothing" for model in (self.reference, self.target)]
+        known = [spec.name for model in (self.reference, self.target) for spec in model.inputs]
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        both = f"the reference takes {takes[0]}" + (f", the target {takes[1]}" if takes[1] != takes[0] else "")
+        return f"feeds: neither model has an input {name!r}; {both}.{hint}"
+
+    def _missing(self, model: Model, spec: TensorSpec) -> str:
+        """Why an input gets nothing, and what to give."""
+        text = f"feeds: nothing is known for the input {spec} of the {model.format} model {model.name!r}"
+        related = [{name for name, _ in self.matching.inputs}, {own for _, own in self.matching.inputs}]
+        side = 0 if model is self.reference else 1
+        others = [
+            other
+            for other in (self.target, self.reference)[side].inputs
+            if other.name not in related[1 - side] | set(self._constants[1 - side])
+        ]
+        if spec.name in related[side] or not others:
+            return f"{text}; add it to the feeds: {{{spec.name!r}: array}}."
+        return (
+            f"{text}: which input of the other model it is ({', '.join(map(str, others))}) cannot be told from names, "
+            f"dtypes and sizes; pass feeds with the input names of both models: "
+            f"{{{spec.name!r}: array, {others[0].name!r}: array, …}}."
+        )
 
 
 def _usual(model: Model, own: str, spec: TensorSpec, perm: tuple[int, ...] | None = None) -> TensorSpec:

@@ -2,8 +2,8 @@
 
 Two exports of one network have no record of each other, other names and other layouts; what they have in common is the
 numbers. Both run on one sample, and of each tensor a print is kept that a permutation of its axes permutes and nothing
-else changes. Prints that agree make pairs; what a fault has changed is then found by its place: the same operator on
-tensors that are paired already.
+else changes. Prints that agree make pairs; what a fault has changed is then found by its place
+(:mod:`workbench.compare.place`).
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.compare.feeds import Feeds
-from workbench.compare.match import Matching, Pair, kind_of_dtype
+from workbench.compare.pairs import Matching, Pair, kind_of_dtype
+from workbench.compare.place import by_place
 from workbench.compare.side import Store, Walk, fragment, run_fragment
 from workbench.document import Progress
-from workbench.hub import Emitter, dims_of, dtype_name
+from workbench.hub import Emitter
 from workbench.hub.evaluate import RANDOM
 
 if TYPE_CHECKING:
@@ -143,7 +144,8 @@ def relate(
         pairs += new
         taken[0].update(pair.reference for pair in new)
         taken[1].update(pair.target for pair in new)
-    pairs += _by_place(pairs, sides)
+    graphs = reference.graph.graph, target.graph.graph
+    pairs += by_place(pairs, found, graphs, (sides[0].nodes, sides[1].nodes))
     if pairs == list(found.pairs):
         return found
     return replace(found, pairs=tuple(pairs), relation="tensors that hold the same numbers, or stand in the same place")
@@ -246,61 +248,3 @@ def _agreeing(
         used.add(chosen)
         rivals = tuple(other for other, _ in candidates if other != chosen)
         yield Pair(chosen, name, None, perm or None, "numbers", rivals=rivals)
-
-
-def _by_place(pairs: Sequence[Pair], sides: Sequence[_Side]) -> list[Pair]:
-    """Pairs that follow: the only nodes with one operator on inputs that are paired already, and the same shape."""
-    to_reference = {pair.target: pair for pair in pairs}
-    paired = {pair.reference for pair in pairs}
-    consumers: dict[tuple[Any, ...], list[ir.Node]] = defaultdict(list)
-    for node in sides[0].nodes:
-        consumers[_place(node, _reads(node, sides[0]))].append(node)
-    found: list[Pair] = []
-    for node in sides[1].nodes:
-        reads = _reads(node, sides[1])
-        if not reads or any(value.name in to_reference for value in node.outputs):
-            continue  # nothing to go by, or nothing to find
-        known = [to_reference[name].reference if name in to_reference else "?" for name in reads]
-        others = [
-            other
-            for other in consumers.get(_place(node, known), [])
-            if not any(value.name in paired for value in other.outputs)
-        ]
-        if len(others) != 1 or len(others[0].outputs) < len(node.outputs):
-            continue
-        for value, own in zip(others[0].outputs, node.outputs, strict=False):
-            perms = {to_reference[name].target_perm for name in reads if name in to_reference}
-            perm = next(iter(perms)) if len(perms) == 1 else None
-            if value.name and own.name and _could_be(value, own, perm):
-                pair = Pair(value.name, own.name, None, perm, "place")
-                to_reference[own.name] = pair
-                paired.add(value.name)
-                found.append(pair)
-    return found
-
-
-def _reads(node: ir.Node, side: _Side) -> list[str]:
-    """The tensors it reads that depend on the inputs, without the inputs themselves."""
-    return [value.name or "" for value in node.inputs if value is not None and value.name in side.values]
-
-
-def _place(node: ir.Node, reads: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """The operator, and what it reads in the reference's names; ``?`` for a tensor without counterpart."""
-    return node.op_type, tuple(sorted(reads))
-
-
-def _could_be(value: ir.Value, own: ir.Value, perm: tuple[int, ...] | None) -> bool:
-    """Whether the types allow the one to be the other, permuted."""
-    if kind_of_dtype(dtype_name(value.dtype)) != kind_of_dtype(dtype_name(own.dtype)):
-        return False
-    shape, other = dims_of(value), dims_of(own)
-    if shape is None or other is None:
-        return perm is None
-    if perm is not None:
-        if len(perm) != len(other):
-            return False
-        other = tuple(other[axis] for axis in perm)
-    sizes = [[dim for dim in dims if dim != 1] for dims in (shape, other)]
-    return len(sizes[0]) == len(sizes[1]) and all(
-        a == b or not (isinstance(a, int) and isinstance(b, int)) for a, b in zip(*sizes, strict=True)
-    )
