@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.errors import ExecutionError, WorkbenchError
-from workbench.hub import IR_VERSION, Emitter, check_runtime, runs_hub_opset, runtime_opset, subgraphs
+from workbench.hub import IR_VERSION, Emitter, check_runtime, pool, runs_hub_opset, runtime_opset, subgraphs
 from workbench.hub.native import make_session, run_session
 
 if TYPE_CHECKING:
@@ -319,6 +319,7 @@ def _session(
     if not optimise:  # a session that lives for a few runs gives its memory back at once
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
+        pool.use(options)
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if external:
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in external.values()]
