@@ -80,10 +80,10 @@ def test_large_weights_are_shared_not_copied() -> None:
     y = emitter.op("MatMul", x, emitter.const(weight, name="w"))
     model = emitter.finish([y])
     fragment = Fragment(list(model.graph), [y.name or ""])
-    assert np.shares_memory(fragment._shared["w"], model.graph.initializers["w"].const_value.numpy())  # type: ignore[union-attr]
     assert fragment.inputs == ("x",)
     feed = np.ones((1, 64), np.float32)
     np.testing.assert_array_equal(fragment.run({"x": feed})[y.name], np.full((1, 64), 64, np.float32))
+    assert np.shares_memory(fragment._shared["w"], model.graph.initializers["w"].const_value.numpy())  # type: ignore[union-attr]
 
 
 def test_memory_mapped_weights_at_odd_offsets(tmp_path) -> None:

@@ -137,7 +137,7 @@ class Engine:
         self._group_size = max(1, min(GROUP_SAMPLES, GROUP_BYTES // alive))
         if self.noise is not None and (first == 0 or self._is_beyond_noise()):
             del walk
-            self.noise.runners.keeping = self.runners.keeping
+            self.noise.runners.keeping = self.runners.keeping and first > 0  # mostly the first samples explain all
             again = [Feeds(sample.reference, sample.reference) for sample in group]
             for fraction in self.noise._take(again, first):
                 yield share + fraction * (1 - share)

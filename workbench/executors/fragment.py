@@ -112,14 +112,13 @@ class Fragment:
                 names.append(value.name)
                 graph.input.append(onnx.ValueInfoProto(name=value.name, type=types.get(value.name) or _type(value)))
                 continue
-            array = _as_it_lies(tensor)
-            if array is None:
+            if not _is_handed_over(tensor):
                 graph.initializer.append(_inline(tensor, value.name))
             elif external is not None:
-                external[value.name] = array
+                external[value.name] = _as_it_lies(tensor)
                 graph.initializer.append(_reference(tensor, value.name))
             else:
-                self._shared[value.name], self._large[value.name] = array, tensor
+                self._large[value.name] = tensor
                 kind = onnx.helper.make_tensor_type_proto(tensor.dtype.value, tensor.shape.numpy())
                 graph.input.append(onnx.ValueInfoProto(name=value.name, type=kind))
         return tuple(names)
@@ -145,8 +144,7 @@ class Fragment:
         """
         given = {name: feeds[name] for name in self.inputs}
         if len(self._shared) < len(self._large):
-            arrays = {name: _as_it_lies(tensor) for name, tensor in self._large.items()}
-            self._shared.update((name, array) for name, array in arrays.items() if array is not None)
+            self._shared.update((name, _as_it_lies(tensor)) for name, tensor in self._large.items())
         with translated():
             results = run_session(self._session, self._fetched, {**given, **self._shared})
         return dict(zip(self.outputs, results, strict=True))
@@ -220,10 +218,13 @@ def _computed(name: str) -> str:
     return f"{name}//computed"
 
 
-def _as_it_lies(tensor: ir.TensorProtocol) -> Array | None:
-    """The tensor's array if it is large and onnxruntime can use it in place; else ``None``."""
-    if tensor.nbytes <= INLINE_BYTES or tensor.dtype not in _NUMPY:
-        return None
+def _is_handed_over(tensor: ir.TensorProtocol) -> bool:
+    """Whether the tensor is large, and onnxruntime can use its array in place."""
+    return tensor.nbytes > INLINE_BYTES and tensor.dtype in _NUMPY
+
+
+def _as_it_lies(tensor: ir.TensorProtocol) -> Array:
+    """The tensor's array in the machine's order, without a copy where it has it."""
     array = tensor.numpy()
     if not array.dtype.isnative or not array.flags.c_contiguous or array.ctypes.data % array.itemsize:
         native: Array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
