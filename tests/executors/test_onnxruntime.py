@@ -242,7 +242,7 @@ def test_constant_nodes_are_constants_like_any_other() -> None:
     y = emitter.rename(emitter.op("Mul", emitter.op("MatMul", x, w), five), "y")
     model = emitter.finish([y, w])
     fragment = Fragment(list(model.graph), ["y"])
-    assert list(fragment._shared) == ["w"]
+    assert list(fragment._large) == ["w"]
     for tensors in (None, ["y", "w"]):
         found = executor(model).run({"x": np.ones((1, 64), np.float32)}, tensors)
         np.testing.assert_array_equal(found["w"], weight)
