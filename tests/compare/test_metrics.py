@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from workbench.compare import Metrics, measure
+from workbench.compare.blocks import take
 from workbench.compare.metrics import Accumulator
 from workbench.compare.sums import BLOCK, Base, same_bits, squared_distance
 
@@ -241,11 +242,13 @@ def test_what_is_known_of_the_reference_changes_no_figure() -> None:
         x = (RANDOM.standard_normal(BLOCK + 9) * scale).astype(np.float32)
         for y in (x, (x * np.float32(1.001)).astype(np.float32), -x, np.zeros_like(x)):
             helped = Accumulator()
-            helped.update(x, y, 0, Base(x), same_bits(x, y))
+            rest = helped.begin(x, y, 0, Base(x), same_bits(x, y))
+            assert (rest is None) == (x is y)
+            take([rest] if rest else [])
             assert helped.finish() == measure(x, y)
     x[3] = np.nan
     helped = Accumulator()
-    helped.update(x, x.copy(), 0, Base(x), True)
+    take([helped.begin(x, x.copy(), 0, Base(x), True)])
     assert helped.finish() == measure(x, x.copy())
     assert helped.finish().nan == (1, 1)
 

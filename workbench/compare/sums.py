@@ -73,8 +73,9 @@ def dot(x: Array, y: Array) -> float:
     how many there are.
     """
     whole = x.size // PIECE * PIECE
-    pieces = np.vecdot(x[:whole].reshape(-1, PIECE), y[:whole].reshape(-1, PIECE))
-    return float(pieces.sum(dtype=np.float64)) + float(np.dot(x[whole:], y[whole:]))
+    pieces = np.vecdot(x[:whole].reshape(-1, PIECE), y[:whole].reshape(-1, PIECE)).tolist() if whole else ()
+    rest = float(np.dot(x[whole:], y[whole:])) if whole < x.size else 0.0
+    return sum(pieces, 0.0) + rest
 
 
 def peak_of(x: Array) -> float:

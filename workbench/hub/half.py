@@ -27,8 +27,9 @@ _MAGNITUDE, _INFINITY, _NEGATIVE_INFINITY = np.uint16(0x7FFF), np.uint16(0x7C00)
 """Bits of a float16: magnitudes are ordered as integers."""
 
 
-_MANY = 1 << 14
-"""From so many elements on onnxruntime converts: in a tenth of the time, as numpy uses no instruction made for it."""
+_MANY = 1 << 12
+"""From so many elements on onnxruntime converts, which has instructions for it and numpy has not: in 4 µs and a quarter
+of a nanosecond each, against 1.4."""
 
 
 def to_half(array: Array) -> Array:
