@@ -1,6 +1,6 @@
 """The sums that tell how two tensors differ, taken block by block.
 
-Per block of 32,768 elements three float32 dot products and two maxima are taken; sums over blocks are float64. Blocks
+Per block of 65,536 elements three float32 dot products and two maxima are taken; sums over blocks are float64. Blocks
 that float32 cannot add up (values beyond 1e15 or all below 1e-15, float64 and integer tensors) go through float64. Two
 runs that are compared with one reference go side by side, while its block is in the processor's cache.
 """
@@ -110,16 +110,16 @@ class Pass:
         sums.dd += dd
         sums.xy += xy
         sums.yy += yy
-        self._note_relative(x, magnitude, precision(largest), precision(self._floor) or np.finfo(precision).tiny)
+        self._note_relative(x, magnitude, precision, largest)
         return where, largest
 
-    def _note_relative(self, x: Array, magnitude: Array, largest: Any, floor: Any) -> None:
+    def _note_relative(self, x: Array, magnitude: Array, precision: Any, largest: float) -> None:
         """Keep the largest relative difference, and what it is in units in the last place."""
-        sums = self._sums
-        if largest / floor <= sums.relative:  # no element can have a larger one than the largest against the floor
+        sums, floor = self._sums, precision(self._floor) or np.finfo(precision).tiny
+        if precision(largest) / floor <= sums.relative:  # no element can have a larger one than this
             return
-        against = np.abs(x, out=scratch.block(x.dtype, 2, x.size))
-        floors = scratch.block(x.dtype, 3, x.size)
+        against = np.abs(x, out=scratch.block(precision, 2, x.size))
+        floors = scratch.block(precision, 3, x.size)
         floors.fill(floor)  # numpy has no quick maximum of an array and a number
         relative = np.maximum(against, floors, out=against)
         np.divide(magnitude, against, out=relative)

@@ -99,7 +99,7 @@ class Accumulator:
     def begin(
         self, reference: Array, target: Array, sample: int = 0, base: Base | None = None, same: bool = False
     ) -> Pass | None:
-        """Begin to take one sample, which may be taken together with others (see :func:`workbench.compare.blocks.take`).
+        """Begin to take one sample, which :func:`workbench.compare.blocks.take` may take together with another.
 
         Args:
             base: of the reference, where it was made already.

@@ -11,7 +11,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-BLOCK = 32_768
+BLOCK = 65_536
 PIECE = 8_192
 TINY, HUGE = 1e-15, 1e15  # squares of values in between, and sums of a block of them, are normal float32 numbers
 
@@ -20,14 +20,14 @@ class _Scratch(threading.local):
     """Blocks to calculate in, one set for each thread: memory allocated anew is in no cache of the processor."""
 
     def __init__(self) -> None:
-        self._blocks: dict[tuple[str, int], Array] = {}
+        self._blocks: dict[tuple[type[np.floating[Any]], int], Array] = {}
 
-    def block(self, dtype: Any, place: int, size: int) -> Array:
+    def block(self, kind: type[np.floating[Any]], place: int, size: int) -> Array:
         """The block of that number, as far as it is needed."""
-        key = np.dtype(dtype).char, place
-        if key not in self._blocks:
-            self._blocks[key] = np.empty(BLOCK, dtype)
-        return self._blocks[key][:size]
+        found = self._blocks.get((kind, place))
+        if found is None:
+            found = self._blocks[kind, place] = np.empty(BLOCK, kind)
+        return found if size == BLOCK else found[:size]
 
 
 scratch = _Scratch()

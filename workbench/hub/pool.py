@@ -1,8 +1,9 @@
 """Memory that the sessions of one piece of work share: what one has freed the next one takes.
 
-A comparison makes many sessions that live for a few runs. Were each to take its memory from the system and give it back,
-the clearing of fresh pages would cost as much as the operators that fill them, and what lies freed in between, in the
-heaps of several threads, would add up. onnxruntime has one such pool for the process; sessions use it that ask for it.
+A comparison makes many sessions that live for a few runs. Were each to take its memory from the system and give it
+back, the clearing of fresh pages would cost as much as the operators that fill them, and what lies freed in between, in
+the heaps of several threads, would add up. onnxruntime has one such pool for the process; sessions use it that ask for
+it.
 """
 
 from __future__ import annotations
