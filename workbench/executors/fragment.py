@@ -8,6 +8,7 @@ is too large for the two gigabytes of a protobuf message.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -80,11 +81,10 @@ class Fragment:
         made = {value for node in nodes for value in node.outputs if value.name not in cut}
         external: dict[str, Array] = {}
         self.inputs = self._boundary(graph, nodes, made, inputs or {}, external if constants == "folded" else None)
-        for node in nodes:
-            with translated():  # an attribute that is no text, say
-                proto = serialize_node(node)
+        with translated():  # an attribute that is no text, say
+            graph.node.extend(map(serialize_node, nodes))
+        for proto in graph.node if cut else ():
             proto.output[:] = [_computed(name) if name in cut else name for name in proto.output]
-            graph.node.append(proto)
         graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._fetched)
         _check_runtime(nodes)
         self._session = _session(graph, _opsets(nodes), external, threads, optimise)
@@ -220,7 +220,9 @@ def _computed(name: str) -> str:
 
 def _is_handed_over(tensor: ir.TensorProtocol) -> bool:
     """Whether the tensor is large, and onnxruntime can use its array in place."""
-    return tensor.nbytes > INLINE_BYTES and tensor.dtype in _NUMPY
+    if tensor.dtype not in _NUMPY:
+        return False
+    return math.prod(tensor.shape.numpy()) * tensor.dtype.itemsize > INLINE_BYTES  # its nbytes take 20 µs
 
 
 def _as_it_lies(tensor: ir.TensorProtocol) -> Array:
@@ -235,7 +237,7 @@ def _as_it_lies(tensor: ir.TensorProtocol) -> Array:
 def _inline(tensor: ir.TensorProtocol, name: str) -> onnx.TensorProto:
     import onnx
 
-    if tensor.dtype is ir.DataType.STRING or not isinstance(tensor, ir.ExternalTensor | ir.LazyTensor):
+    if tensor.dtype is ir.DataType.STRING:
         proto: onnx.TensorProto = ir.serde.serialize_tensor(tensor)
         proto.name = name
         return proto
@@ -260,9 +262,12 @@ def _reference(tensor: ir.TensorProtocol, name: str) -> onnx.TensorProto:
 
 def _type(value: ir.Value) -> onnx.TypeProto:
     """The value's type; shapes inside the graph are left to onnxruntime, which knows the fed ones."""
+    import onnx
 
     if value.type is None:
         raise ExecutionError(f"the type of the tensor {value.name!r} is not known")
+    if type(value.type) is ir.TensorType:  # what nearly all are, without the detour
+        return onnx.TypeProto(tensor_type=onnx.TypeProto.Tensor(elem_type=value.type.dtype.value))
     proto: onnx.TypeProto = ir.serde.serialize_value(value).type
     if proto.HasField("tensor_type"):
         proto.tensor_type.ClearField("shape")
@@ -327,11 +332,11 @@ def _session(
         options.add_external_initializers(list(external), values)
     data = model.SerializeToString()
     # Blocks of channels serve windows alone; onnxruntime 1.32 dies of looking for them in unrolled float16 recurrences.
-    windowed = any(node.op_type in _WINDOWED for node in graph.node)
-    disabled = [] if windowed else ["NchwcTransformer"]
+    unfit = optimise and not any(node.op_type in _WINDOWED for node in graph.node)
+    rest = {"disabled_optimizers": ["NchwcTransformer"]} if unfit else {}
     with translated():
         try:
-            return make_session(data, options, disabled_optimizers=disabled)
+            return make_session(data, options, **rest)
         except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:
             if not optimise:
                 raise
