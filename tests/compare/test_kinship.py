@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.compare.support import build, source
 from workbench.compare import compare
-from workbench.compare.kinship import print_of, relation
+from workbench.compare.prints import print_of, relation
 from workbench.hub import Emitter
 from workbench.model import Model
 
