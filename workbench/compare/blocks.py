@@ -7,6 +7,7 @@ runs that are compared with one reference go side by side, while its block is in
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -75,16 +76,17 @@ class Pass:
         """Add the block that begins there; returns the target's part of it, and Σd² of it."""
         x, y = (_in_float32(array[start : start + BLOCK]) for array in (self._base.flat, self.flat))
         before = self._sums.dd
-        where, largest = self._add(x, y, self._base.squares[start // BLOCK])
+        where, largest = self._add(x, y, start)
         if largest > self._sums.max:
             self._sums.max, self._sums.sample = largest, self._sample
             self._sums.index = tuple(int(i) for i in np.unravel_index(start + where, self.shape))
         return y, self._sums.dd - before
 
-    def _add(self, x: Array, y: Array, xx: float) -> tuple[int, float]:
-        """Add one block, whose Σx² is known; returns the place and the size of its largest difference."""
+    def _add(self, x: Array, y: Array, start: int) -> tuple[int, float]:
+        """Add the block that begins there; returns the place and the size of its largest difference."""
         precision: Any = np.float64 if self._wide else np.float32
-        sums = self._sums
+        sums, xx = self._sums, self._base.squares[start // BLOCK]
+        known: tuple[object, int] | None = (self._base.token, start)
         x, y = x.astype(precision, copy=False), y.astype(precision, copy=False)
         difference = np.subtract(x, y, out=scratch.block(precision, 0, x.size))
         magnitude = np.abs(difference, out=scratch.block(precision, 1, x.size))
@@ -95,7 +97,7 @@ class Pass:
             difference, precision = x - y, np.float64
             magnitude = np.abs(difference)
             where = int(magnitude.argmax())
-            largest, xx = float(magnitude[where]), dot(x, x)
+            largest, xx, known = float(magnitude[where]), dot(x, x), None
         if largest == 0:
             sums.add_same(xx)
             return where, 0.0
@@ -110,19 +112,22 @@ class Pass:
         sums.dd += dd
         sums.xy += xy
         sums.yy += yy
-        self._note_relative(x, magnitude, precision, largest)
+        self._note_relative(x, magnitude, precision, largest, known)
         return where, largest
 
-    def _note_relative(self, x: Array, magnitude: Array, precision: Any, largest: float) -> None:
-        """Keep the largest relative difference, and what it is in units in the last place."""
+    def _note_relative(
+        self, x: Array, magnitude: Array, precision: Any, largest: float, known: tuple[object, int] | None
+    ) -> None:
+        """Keep the largest relative difference, and what it is in units in the last place.
+
+        Args:
+            known: which block of which reference it is, if it is one as it stands.
+        """
         sums, floor = self._sums, precision(self._floor) or np.finfo(precision).tiny
         if precision(largest) / floor <= sums.relative:  # no element can have a larger one than this
             return
-        against = np.abs(x, out=scratch.block(precision, 2, x.size))
-        floors = scratch.block(precision, 3, x.size)
-        floors.fill(floor)  # numpy has no quick maximum of an array and a number
-        relative = np.maximum(against, floors, out=against)
-        np.divide(magnitude, against, out=relative)
+        relative = scratch.block(precision, 3, x.size)
+        np.divide(magnitude, scratch.at_least(x, floor, precision, known), out=relative)
         at = int(relative.argmax())
         if float(relative[at]) > sums.relative:
             sums.relative = float(relative[at])
@@ -168,6 +173,7 @@ def _coarser(first: np.dtype[Any], second: np.dtype[Any]) -> np.dtype[Any] | Non
     return max((dtype for dtype in (first, second) if dtype.kind == "f"), key=_epsilon, default=None)
 
 
+@functools.cache
 def _epsilon(dtype: np.dtype[Any] | None) -> float:
     return float(np.finfo(dtype).eps) if dtype is not None and dtype.kind == "f" else 0.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -295,7 +296,7 @@ class Group:
             except Misfit as error:
                 setattr(found, misfit, str(error))
                 continue
-            found.shape, found.dtype = x.shape, x.dtype.name if x.dtype.kind != "O" else "string"
+            found.shape, found.dtype = x.shape, _name(x.dtype)
             accumulator.classes = pair.output and (x.ndim == 2 or _is_softmax(self.engine.reference, pair))
             base = base or (Base(x) if x.dtype.kind in "biuf" else None)
             bounded = as_half_bounds(x, y, base.peak if base else None)
@@ -305,6 +306,11 @@ class Group:
             taken += [] if rest is None else [rest]
         between = take(taken)
         found.carried += between if measured == 2 else 0.0
+
+
+@functools.cache  # numpy makes the name anew each time
+def _name(dtype: np.dtype[Any]) -> str:
+    return dtype.name if dtype.kind != "O" else "string"
 
 
 def _is_softmax(walk: Walk, pair: Pair) -> bool:

@@ -21,6 +21,8 @@ class _Scratch(threading.local):
 
     def __init__(self) -> None:
         self._blocks: dict[tuple[type[np.floating[Any]], int], Array] = {}
+        self._holds: dict[type[np.floating[Any]], object] = {}
+        """What :meth:`at_least` has calculated last."""
 
     def block(self, kind: type[np.floating[Any]], place: int, size: int) -> Array:
         """The block of that number, as far as it is needed."""
@@ -28,6 +30,21 @@ class _Scratch(threading.local):
         if found is None:
             found = self._blocks[kind, place] = np.empty(BLOCK, kind)
         return found if size == BLOCK else found[:size]
+
+    def at_least(self, x: Array, floor: Any, kind: type[np.floating[Any]], known: tuple[object, int] | None) -> Array:
+        """The magnitudes of a block, the floor in the place of those below it; valid until the next call.
+
+        Args:
+            known: what identifies the block: asked for again, it is not calculated again. ``None``: nothing does.
+        """
+        found = self.block(kind, 2, x.size)
+        asked = (known, float(floor))
+        if known is None or self._holds.get(kind) != asked:
+            floors = self.block(kind, 4, x.size)
+            floors.fill(floor)  # numpy has no quick maximum of an array and a number
+            np.maximum(np.abs(x, out=found), floors, out=found)
+            self._holds[kind] = asked
+        return found
 
 
 scratch = _Scratch()
@@ -37,12 +54,14 @@ class Base:
     """What is known of the reference's tensor in one sample, whatever it is compared with.
 
     Attributes:
+        token: identifies it, without keeping it alive.
         flat: its elements in a row.
         peak: largest finite magnitude.
         wide: whether float32 is too narrow for sums of squares.
     """
 
     def __init__(self, array: Array) -> None:
+        self.token = object()
         self.flat = array.reshape(-1)
         self.peak = peak_of(self.flat) if self.flat.size else 0.0
         self.wide = not (array.dtype.kind == "f" and array.itemsize <= 4 and TINY < self.peak < HUGE)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.hub import pool
+
 if TYPE_CHECKING:
     import onnxruntime
 
@@ -75,19 +77,19 @@ def _has_infinity(half: Array) -> bool:
 def _converted(array: Array, dtype: type[np.floating[Any]]) -> Array:
     """Between float32 and float16."""
     if array.size >= _MANY and array.dtype in _PAIR and array.flags.c_contiguous and array.flags.aligned:
-        found: Array = _conversion(array.dtype.type, dtype).run(None, {"x": array})[0]
+        found: Array = _conversion(array.dtype, np.dtype(dtype), pool.is_open()).run(None, {"x": array})[0]
         return found
     with np.errstate(over="ignore"):
         return np.asarray(array, dtype)
 
 
-@functools.lru_cache(maxsize=4)
-def _conversion(given: type[np.floating[Any]], wanted: type[np.floating[Any]]) -> onnxruntime.InferenceSession:
+@functools.cache
+def _conversion(given: np.dtype[Any], wanted: np.dtype[Any], pooled: bool) -> onnxruntime.InferenceSession:
     """A session that converts an array of any shape, on the thread that calls it."""
     import onnx
     import onnxruntime
 
-    source, target = (onnx.helper.np_dtype_to_tensor_dtype(np.dtype(kind)) for kind in (given, wanted))
+    source, target = map(onnx.helper.np_dtype_to_tensor_dtype, (given, wanted))
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("Cast", ["x"], ["y"], to=target)],
         "conversion",
@@ -99,4 +101,6 @@ def _conversion(given: type[np.floating[Any]], wanted: type[np.floating[Any]]) -
     options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False
+    if pooled:
+        pool.use(options)
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

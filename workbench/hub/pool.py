@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 _AS_REQUESTED = 1  # the pool grows by what is asked for, not by powers of two
 _lock = threading.Lock()
 _users = 0
+_used = False
 
 
 @contextlib.contextmanager
 def shared() -> Iterator[None]:
     """Around the work: at its end, what the pool has free goes back to the system."""
-    global _users
+    global _users, _used
     with _lock:
         _users += 1
     try:
@@ -35,14 +36,22 @@ def shared() -> Iterator[None]:
     finally:
         with _lock:
             _users -= 1
-            last = not _users
-        if last and _is_there.cache_info().currsize:
+            last, used = not _users, _used
+            _used = _used and not last
+        if last and used:
             _give_back()
+
+
+def is_open() -> bool:
+    """Whether some work shares memory at present."""
+    return _users > 0
 
 
 def use(options: onnxruntime.SessionOptions) -> None:
     """Let a session that is made with these options take its memory from the pool; within :func:`shared` only."""
-    if _users and _is_there():
+    global _used
+    if is_open() and _is_there():
+        _used = True
         options.enable_cpu_mem_arena = True
         options.add_session_config_entry("session.use_env_allocators", "1")
 
