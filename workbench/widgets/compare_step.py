@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 TONES = {"ok": "ok", "failing": "bad", "unmatched": "neutral", "skipped": "neutral"}
 COLUMNS = (
-    Column("layer", width="2fr"),
+    Column("layer", width="1.8fr"),
     Column("operator", width="1.1fr"),
-    Column("converted layer", width="1.8fr"),
-    Column("status", width="0.8fr", tones=TONES),
-    Column("accumulated", kind="number", width="0.9fr"),
+    Column("converted layer", width="1.6fr"),
+    Column("status", width="0.9fr", tones=TONES),
+    Column("accumulated", kind="number", width="1.1fr"),
     Column("isolated", kind="number", width="0.8fr"),
     Column("max abs", kind="number", width="0.8fr"),
 )
-NOISE = Column("over fp16, dB", kind="number", width="1fr")
+NOISE = Column("over fp16, dB", kind="number", width="1.2fr")
 METRIC = "relative L2 error"
 
 

@@ -107,8 +107,9 @@ class Graph {
 
   onResize() {
     if (!this.painter.resize()) return;
-    if (this.fitted) this.draw();
-    else this.fit();
+    if (this.fitted) return this.draw();
+    this.fit();
+    this.revealChosen();
   }
 
   // Where one looks
@@ -273,9 +274,16 @@ class Graph {
   }
 
   onMarked() {
-    const [first] = this.model.get("marked");
-    if (first !== undefined) this.reveal(this.scene.placeOf[first]);
+    this.revealChosen();
     this.draw();
+  }
+
+  /** What was chosen here, else the first of what stands for a choice elsewhere. */
+  revealChosen() {
+    const chosen = this.model.get("selected");
+    const [first] = this.model.get("marked");
+    const node = chosen >= 0 ? chosen : first;
+    if (node !== undefined) this.reveal(this.scene.placeOf[node]);
   }
 
   onColours() {
