@@ -3,7 +3,8 @@
 
 const ROW = 26;
 const HEAD = 30;
-const SHARE = 96; // pixels that a column of the width 1fr has at least; in a narrow place the table scrolls aside
+const TAIL = 11; // characters of a long name that are always seen
+const SHARE = 87; // pixels that a column of the width 1fr has at least; in a narrow place the table scrolls aside
 
 function formatted(value, kind) {
   if (value === null || value === undefined) return "—";
@@ -36,8 +37,8 @@ function fill(node, text, kind) {
   node.classList.add("wb-long");
   const head = document.createElement("span");
   const tail = document.createElement("span");
-  head.textContent = text.slice(0, -14);
-  tail.textContent = text.slice(-14);
+  head.textContent = text.slice(0, -TAIL);
+  tail.textContent = text.slice(-TAIL);
   node.append(head, tail);
   node.setAttribute("aria-label", text); // in one piece
 }
