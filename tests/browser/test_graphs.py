@@ -35,7 +35,7 @@ _SHOW = """async ([source, style, state]) => {
     return performance.now() - begun;
 }"""
 
-# A drag to and fro: frames a second, and how often each frame drew a node or an edge.
+# A drag there and back: frames a second, and how often each frame drew a node or an edge.
 _PAN = """async () => {
     const canvas = document.querySelector('canvas');
     canvas.setPointerCapture = () => {};

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 TONES = {"ok": "ok", "failing": "bad", "unmatched": "neutral", "skipped": "neutral"}
 COLUMNS = (
-    Column("layer", width="1.5fr"),
+    Column("layer", width="1.4fr"),
     Column("operator", width="1.25fr"),
     Column("converted", width="1.4fr"),
     Column("status", width="0.95fr", tones=TONES),
-    Column("accumulated", kind="number", width="1.15fr"),
+    Column("accumulated", kind="number", width="1.25fr"),
     Column("isolated", kind="number", width="0.8fr"),
     Column("max abs", kind="number", width="0.85fr"),
 )
