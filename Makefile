@@ -72,6 +72,7 @@ pictures: $(DEV) ## take the pictures in docs/_static again, in the browser test
 binder: $(DEV) ## build and open what Binder builds, without docker, and run every tutorial there (ten minutes)
 	$(PY) scripts/binder.py --all
 
+# The architectures that timm and transformers publish are run where these and torchvision are installed.
 conformance: $(DEV) ## run coremltools' own tests, and ONNX's of its nodes, on the workbench (an hour and more)
 	$(PY) -m tests.conformance.apple
 	$(PY) -m tests.conformance.apple --suite torch --sample 1000

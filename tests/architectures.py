@@ -411,3 +411,9 @@ ARCHITECTURES: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Tenso
     "lstm": (lambda: Recurrent(nn.LSTM), numbers(2, 7, 5)),
     "gru": (lambda: Recurrent(nn.GRU), numbers(2, 7, 5)),
 }
+
+
+def small(name: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """The module of that name, and inputs for it; after ``torch.manual_seed`` the same every time."""
+    build, make = ARCHITECTURES[name]
+    return build(), make()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import workbench as wb
 
 torch = pytest.importorskip("torch")
 
-from tests.architectures import ARCHITECTURES, LOWEST  # noqa: E402  # needs torch
+from tests.architectures import ARCHITECTURES, LOWEST, small  # noqa: E402  # needs torch
 from tests.formats.coreml.test_write_provenance import assert_accounted  # noqa: E402
 
 TARGETS = {
@@ -24,13 +25,12 @@ TARGETS = {
 }
 
 
-def export(name: str, path: Path, dynamo: bool) -> dict[str, Any]:
+def export(name: str, path: Path, dynamo: bool, make: Callable[[str], Any] = small) -> dict[str, Any]:
     """Write the architecture's ONNX file; returns feeds for it."""
     torch.manual_seed(0)
-    build, make = ARCHITECTURES[name]
-    module, inputs = build().eval(), make()
+    module, inputs = make(name)
     names = [f"x{index}" for index in range(len(inputs))]
-    torch.onnx.export(module, inputs, path, input_names=names, dynamo=dynamo)
+    torch.onnx.export(module.eval(), inputs, path, input_names=names, dynamo=dynamo)
     return {key: value.numpy() for key, value in zip(names, inputs, strict=True)}
 
 

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
+from zipfile import ZipInfo
 
 from workbench.errors import ModelError, SaveError
 
@@ -53,6 +54,11 @@ def inner_parts(name: str) -> tuple[str, ...] | None:
     if not parts or outside or ":" in parts[0] or (os.name == "nt" and any(":" in part for part in parts)):
         return None
     return parts
+
+
+def is_folder(member: ZipInfo) -> bool:
+    """Whether a member of a zip is a folder; its own ``is_dir`` reads a last letter that a hostile name has not."""
+    return member.filename.endswith("/")
 
 
 def shown(name: str) -> str:

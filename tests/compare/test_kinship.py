@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.compare.support import build, source
 from workbench.compare import compare
-from workbench.compare.kinship import print_of, relation
 from workbench.compare.namesakes import layout
+from workbench.compare.prints import print_of, relation
 from workbench.errors import ExecutionError
 from workbench.hub import Emitter
 from workbench.model import Model

@@ -1,7 +1,8 @@
 """Well-known architectures through Core ML, layer by layer: ``python -m tests.conformance.architectures [NAME …]``.
 
-Those of ``tests/architectures.py``, in small and with random weights, exported by both of PyTorch's exporters. In
-float32 every layer has to be within 1e-4 of onnxruntime; in float16, within what the rounding of float16 explains.
+Those of ``tests/architectures.py``, in small, and where timm and transformers are installed those of
+``tests/published.py``, with random weights, exported by both of PyTorch's exporters. In float32 every layer has to be
+within 1e-4 of onnxruntime; in float16, within what the rounding of float16 explains.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import io
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import workbench as wb
-from tests.architectures import ARCHITECTURES
+from tests.architectures import ARCHITECTURES, small
+from tests.published import PUBLISHED, missing, published
 from tests.test_architectures import export
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance-architectures.md"
@@ -26,6 +29,11 @@ BOUND = 1e-4
 ABOVE = 10.0
 """How far, in dB, an error may be above what emulated float16 makes: roundings at other places add up otherwise."""
 EXPORTERS = {"legacy": False, "dynamo": True}
+SMALL, WHOLE = "In small", "As published"
+MAKERS: Mapping[str, Callable[[str], Any]] = {
+    **dict.fromkeys(ARCHITECTURES, small),
+    **({} if missing() else dict.fromkeys(PUBLISHED, published)),
+}
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ def results(names: Sequence[str], exporters: Sequence[str]) -> Iterator[Result]:
                 warnings.simplefilter("ignore")
                 source = Path(folder) / "source.onnx"
                 with contextlib.redirect_stdout(io.StringIO()):  # the newer exporter says what it does
-                    feeds = export(name, source, EXPORTERS[exporter])
+                    feeds = export(name, source, EXPORTERS[exporter], MAKERS[name])
                 for precision in ("fp32", "fp16"):
                     yield check(name, exporter, precision, source, feeds)
 
@@ -99,34 +107,43 @@ def page(found: Sequence[Result]) -> str:
         "# Architectures through Core ML",
         "",
         "Written by `python -m tests.conformance.architectures`; do not edit. The architectures of",
-        "`tests/architectures.py`, in small and with random weights, are exported by PyTorch's two exporters,",
-        "converted with `convert('coreml', precision=…)`, written, read again, and compared with onnxruntime layer by",
-        f"layer. In float32 a layer is right within a relative error (L2) of {BOUND:g}; in float16, within {ABOVE:g}",
-        "dB of what rounding each result to float16 makes, which is emulated. The error is that of the worst layer,",
-        "what came into it included; the last but one column says how far a layer is above the emulated error at",
-        "the most.",
+        "`tests/architectures.py`, in small, and of `tests/published.py`, as timm and transformers publish them, are",
+        "exported with random weights by PyTorch's two exporters, converted with `convert('coreml', precision=…)`,",
+        "written, read again, and compared with onnxruntime layer by layer. In float32 a layer is right within a",
+        f"relative error (L2) of {BOUND:g}; in float16, within {ABOVE:g} dB of what rounding each result to float16",
+        "makes, which is emulated. The error is that of the worst layer, what came into it included; the last but one",
+        "column says how far a layer is above the emulated error at the most.",
         "",
         f"**{right} of {len(found)} are right.**",
-        "",
-        "| architecture | exporter | precision | layers compared | largest error | above float16 | |",
-        "|---|---|---|--:|--:|--:|---|",
     ]
-    return "\n".join([*head, *map(line, found), ""])
+    lines = list(head)
+    for title, names in ((SMALL, ARCHITECTURES.keys()), (WHOLE, PUBLISHED.keys())):
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            "| architecture | exporter | precision | layers compared | largest error | above float16 | |",
+            "|---|---|---|--:|--:|--:|---|",
+            *(line(result) for result in found if result.name in names),
+        ]
+    return "\n".join([*lines, ""])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ARCHITECTURES)}; none is all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MAKERS)}; none is all")
     chosen = parser.parse_args()
     exporters = list(EXPORTERS)
     if importlib.util.find_spec("onnxscript") is None:
         print("the newer exporter needs onnxscript, which is not installed: left out")
         exporters.remove("dynamo")
+    if missing():
+        print(f"those that are published need {', '.join(missing())}, which is not installed: left out")
     found = []
-    for result in results(chosen.names or list(ARCHITECTURES), exporters):
+    for result in results(chosen.names or list(MAKERS), exporters):
         found.append(result)
         print(line(result), flush=True)
-    if not chosen.names and len(exporters) == len(EXPORTERS):
+    if not chosen.names and not missing() and len(exporters) == len(EXPORTERS):
         PAGE.write_text(page(found), encoding="utf-8")
     return 1 if any(result.cause for result in found) else 0
 

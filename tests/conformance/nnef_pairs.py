@@ -67,18 +67,17 @@ def real_models(names: Collection[str] | None = None) -> Iterator[Network]:
 
 
 def architectures(names: Collection[str] | None = None) -> Iterator[Network]:
-    """The architectures of ``tests/architectures.py``, exported by PyTorch."""
+    """The architectures of ``tests/architectures.py``, and the published ones where they can be made, by PyTorch."""
     import torch
 
-    from tests.architectures import ARCHITECTURES
+    from tests.conformance.architectures import MAKERS
 
-    for name in ARCHITECTURES:
+    for name, make in MAKERS.items():
         if names is not None and name not in names:
             continue
         torch.manual_seed(0)
-        build, make = ARCHITECTURES[name]
-        inputs = make()
-        model = wb.load(build().eval(), example_inputs=inputs)
+        module, inputs = make(name)
+        model = wb.load(module.eval(), example_inputs=inputs)
         feeds = {spec.name: value.numpy() for spec, value in zip(model.inputs, inputs, strict=True)}
         yield Network(name, model, {}, feeds)
 

@@ -22,7 +22,7 @@ from workbench.widgets.upload_button import UploadButton
 
 FOLDER = Path(figures.__file__).parent
 MESSAGE_BYTES = 4_000_000
-LIBRARIES = {"graph_layout", "keyboard"}
+LIBRARIES = {"graph_groups", "graph_layout", "graph_painter", "graph_scene", "keyboard", "svg", "toggles"}
 """Modules without a view: what views build on."""
 
 

@@ -72,11 +72,15 @@ def siblings(reference: Model, target: Model) -> Matching | None:
     sources: dict[str, list[tuple[str, TensorLink]]] = {}
     for own, link in _links(first, reference).items():
         sources.setdefault(link.source, []).append((own, link))
-    pairs = [
-        Pair(own, other, link.perm, other_link.perm)
-        for other, other_link in _links(second, target).items()
-        for own, link in sources.get(other_link.source, [])[:1]
-    ]
+    outputs = [{spec.name for spec in model.document.outputs} for model in (reference, target)]
+    pairs = []
+    for other, other_link in _links(second, target).items():
+        # Several may hold the same values (a classifier's probabilities, and the softmax that made them).
+        candidates = sorted(
+            sources.get(other_link.source, []),
+            key=lambda found: (found[0] != other, (found[0] in outputs[0]) != (other in outputs[1])),
+        )
+        pairs += [Pair(own, other, link.perm, other_link.perm) for own, link in candidates[:1]]
     source_layers: dict[str, list[str]] = {}
     for own, names in first.layers.items():
         for name in names:

@@ -13,7 +13,7 @@ import numpy as np
 from workbench.compare.given import FromFile, Given, Sample, samples_of
 from workbench.compare.invent import Range, invent, joined, ranges_of, resolve
 from workbench.compare.match import Matching
-from workbench.document import Pixels, TensorSpec
+from workbench.document import TensorSpec
 from workbench.errors import ExecutionError
 from workbench.recorded import RecordedDocument
 
@@ -102,8 +102,13 @@ class Feeder:
             if spec.name in self._constants[0]:
                 continue
             shape = resolve(_usual(self.reference, spec.name, spec), counterparts.get(spec.name), sizes)
-            pixels = self._pictured(spec.name)
-            if pixels is not None:
+            own = next((own for name, own in self.matching.inputs if name == spec.name), "")
+            pixels = self.matching.pictures[1].get(own)
+            if self.reference.document.takes_pictures(spec.name) or (
+                pixels is None and self.target.document.takes_pictures(own)
+            ):
+                found[spec.name] = generator.integers(0, 256, shape).astype(spec.dtype)
+            elif pixels is not None:
                 shown = generator.integers(0, 256, pixels.pixels(np.zeros(shape)).shape).astype(np.float32)
                 found[spec.name] = pixels.values(shown).astype(spec.dtype)
             else:
@@ -119,15 +124,10 @@ class Feeder:
                 own[name] = allowed
         return own
 
-    def _pictured(self, name: str) -> Pixels | None:
-        """How the input's values follow from pictures that the target takes in its place."""
-        found = next((own for mine, own in self.matching.inputs if mine == name), None)
-        return None if found is None else _pixels(self.target, found)
-
     def _target_spec(self, own: str) -> TensorSpec | None:
         """A target's input as the reference would state it; sizes that it leaves open are those of its default."""
         found = self._stated_spec(own)
-        pixels, perm = _pixels(self.target, own), self.matching.perms.get(own)
+        pixels, perm = self.matching.pictures[1].get(own), self.matching.perms.get(own)
         return None if found is None else _usual(self.target, own, found, perm if pixels is None else pixels.perm)
 
     def _stated_spec(self, own: str) -> TensorSpec | None:
@@ -163,10 +163,10 @@ class Feeder:
             perm = self.matching.perms.get(own)
             if own not in given[1] and name in given[0]:
                 back = None if perm is None else tuple(int(axis) for axis in np.argsort(perm))
-                values = _told(given[0][name], (self.reference, name), (self.target, own))
+                values = self._told(given[0][name], 0, (name, own))
                 given[1][own] = _fitted(_permuted(values, back), self.target, own)
             elif name not in given[0] and own in given[1]:
-                values = _told(given[1][own], (self.target, own), (self.reference, name))
+                values = self._told(given[1][own], 1, (name, own))
                 given[0][name] = _fitted(_permuted(values, perm), self.reference, name)
         for side, fixed in zip(given, self._constants, strict=True):
             side.update((name, array) for name, array in fixed.items() if name not in side)
@@ -188,11 +188,29 @@ class Feeder:
             return owners
         if not self.matching.recorded and second in self.matching.perms:
             return (None, second) if self._has_layout(value, first, second) else (first, None)
-        pictures = _pixels(self.reference, first), _pixels(self.target, second)
-        if pictures[0] == pictures[1]:
-            return owners
         drawn = not isinstance(value, np.ndarray | list | tuple)
-        return (first, None) if not drawn or pictures[1] is None else (None, second)
+        takes = self.reference.document.takes_pictures(first), self.target.document.takes_pictures(second)
+        if drawn and takes[0] != takes[1]:
+            return (first, None) if takes[0] else (None, second)
+        same = self.matching.pictures[0].get(first) == self.matching.pictures[1].get(second)
+        return owners if same else (first, None)
+
+    def _told(self, value: Any, giver: int, names: tuple[str, str]) -> Any:
+        """A feed of the one model's input as the other's takes it, where either takes pictures.
+
+        Args:
+            giver: 0 for the reference, 1 for the target.
+            names: of the input in the reference, and in the target.
+        """
+        model = (self.reference, self.target)[giver]
+        before, after = (self.matching.pictures[side].get(names[side]) for side in (giver, 1 - giver))
+        if before == after and not model.document.takes_pictures(names[giver]):
+            return value
+        array = np.asarray(model.document.receive(names[giver], value))
+        if before == after:
+            return array
+        values = array if before is None else before.values(array)
+        return values if after is None else after.pixels(values)
 
     def _has_layout(self, value: Any, first: str, second: str) -> bool:
         """Whether an array's shape is that of the target's input and not that of the reference's."""
@@ -269,22 +287,6 @@ def _constants(model: Model, other: Model) -> dict[str, Array]:
     made = other.provenance
     own = {spec.name for spec in model.inputs}
     return {} if made is None else {name: array for name, array in made.constants.items() if name in own}
-
-
-def _pixels(model: Model, name: str) -> Pixels | None:
-    """How the source's values follow from the pixels that the input takes; ``None`` of other inputs."""
-    made = model.provenance
-    return None if made is None else made.pictures.get(name)
-
-
-def _told(value: Any, giver: tuple[Model, str], taker: tuple[Model, str]) -> Any:
-    """A feed of the one input as the other takes it, where either takes pictures."""
-    before, after = _pixels(*giver), _pixels(*taker)
-    if before == after:
-        return value
-    array = np.asarray(giver[0].document.receive(giver[1], value))
-    values = array if before is None else before.values(array)
-    return values if after is None else after.pixels(values)
 
 
 def _permuted(value: Any, perm: tuple[int, ...] | None) -> Any:

@@ -8,18 +8,18 @@ else changes. Prints that agree make pairs; what a fault has changed is then fou
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
 
 from workbench.compare.feeds import Feeds
-from workbench.compare.pairs import Matching, Pair, kind_of_dtype
+from workbench.compare.pairs import Matching, Pair
 from workbench.compare.place import by_place
+from workbench.compare.prints import Print, print_of, relation
 from workbench.compare.side import Store, Walk, fragment, run_fragment
 from workbench.document import Progress
 from workbench.hub import Emitter
@@ -31,88 +31,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 SEGMENT_NODES = 8
-CHUNKS = 64
 _TOLERANCES = (1e-4, 2e-2)
 """Relative distances at which prints agree: of models that calculate alike, then of those that round otherwise."""
-_TELLING = 8
-"""Integers and booleans of fewer elements say too little: sizes, axes, flags."""
-
-
-@dataclass(frozen=True)
-class Print:
-    """What is kept of a tensor.
-
-    Attributes:
-        dims: its sizes without those of one; ``axes`` their places in the tensor.
-        rank: with those of one.
-        flat: means of stretches of the tensor in its own order.
-        profiles: for each of ``dims``, mean and root mean square over the other axes at each index.
-        scale: root mean square of all.
-    """
-
-    dims: tuple[int, ...]
-    axes: tuple[int, ...]
-    rank: int
-    size: int
-    kind: str
-    flat: Array
-    profiles: tuple[Array, ...]
-    scale: float
-
-
-def print_of(array: Any) -> Print | None:
-    """The print; ``None`` of what cannot tell tensors apart (constant or tiny), or is no array of numbers."""
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or not array.size:
-        return None
-    if array.dtype.kind != "f" and array.size < _TELLING:
-        return None
-    x = array.astype(np.float64)
-    x[~np.isfinite(x)] = 0.0
-    scale = float(np.sqrt(np.mean(np.square(x))))
-    if array.size > 1 and float(np.ptp(x)) <= 1e-6 * scale:
-        return None
-    axes = tuple(axis for axis, size in enumerate(x.shape) if size != 1)
-    kept = x.reshape([x.shape[axis] for axis in axes])
-    profiles = []
-    for axis in range(kept.ndim):
-        others = tuple(other for other in range(kept.ndim) if other != axis)
-        profiles.append(np.stack([kept.mean(axis=others), np.sqrt(np.square(kept).mean(axis=others))]))
-    bounds = np.linspace(0, x.size, min(CHUNKS, x.size) + 1).astype(np.int64)[:-1]
-    flat = np.add.reduceat(x.reshape(-1), bounds) / np.diff([*bounds, x.size])
-    return Print(kept.shape, axes, x.ndim, x.size, kind_of_dtype(array.dtype.name), flat, tuple(profiles), scale)
-
-
-def relation(reference: Print, target: Print, tolerance: float) -> tuple[int, ...] | None:
-    """The permutation of the target's axes that gives the reference's order (up to axes of size one).
-
-    Returns:
-        ``()`` where the order is the same, also if the sizes are not (a tensor that was reshaped); ``None`` where the
-        prints do not agree.
-    """
-    if reference.size != target.size or reference.kind != target.kind:
-        return None
-    allowed = tolerance * max(reference.scale, target.scale)
-    if abs(reference.scale - target.scale) > allowed:
-        return None
-    if _near(reference.flat, target.flat, allowed) and (
-        reference.dims != target.dims or all(map(_near, reference.profiles, target.profiles, itertools.repeat(allowed)))
-    ):
-        return ()
-    if sorted(reference.dims) != sorted(target.dims):
-        return None
-    order: list[int] = []
-    for profile in reference.profiles:
-        fits = (at for at, own in enumerate(target.profiles) if at not in order and _near(profile, own, allowed))
-        found = next(fits, None)
-        if found is None:
-            return None
-        order.append(found)
-    ones = [axis for axis in range(target.rank) if axis not in target.axes]
-    return (*ones, *(target.axes[at] for at in order))
-
-
-def _near(first: Array, second: Array, allowed: float) -> bool:
-    return first.shape == second.shape and float(np.abs(first - second).max(initial=0.0)) <= allowed
 
 
 def relate(

@@ -34,11 +34,13 @@ Array = np.ndarray[Any, Any]
 
 def match(reference: Model, target: Model) -> Matching:
     """Match two models: the one converted from the other, both from a third, or by the names of their tensors."""
-    for relate in (forward, backward, siblings):
+    first, second = (model.provenance.pictures if model.provenance is not None else {} for model in (reference, target))
+    for relate, pictures in ((forward, ({}, second)), (backward, (first, {})), (siblings, (first, second))):
         found = relate(reference, target)
         if found is not None:
-            return flag_outputs(found, reference, target)
-    return flag_outputs(by_name(reference, target), reference, target)
+            return flag_outputs(replace(found, pictures=pictures), reference, target)
+    found = replace(by_name(reference, target), pictures=(first, second))
+    return flag_outputs(found, reference, target)
 
 
 def flag_outputs(found: Matching, reference: Model, target: Model) -> Matching:

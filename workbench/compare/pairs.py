@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from workbench.document import Pixels
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -46,6 +48,8 @@ class Matching:
         relation: how it is known, for people.
         approximate: reference layer → the bound that a conversion between the two has declared for it.
         recorded: whether a record of a conversion tells how the two are related.
+        pictures: of the reference, and of the target: its inputs that take pictures in the place of values, where the
+            values are what the other takes, or what their common source took.
     """
 
     pairs: tuple[Pair, ...]
@@ -56,6 +60,7 @@ class Matching:
     relation: str
     approximate: Mapping[str, str] = field(default_factory=dict)
     recorded: bool = True
+    pictures: tuple[Mapping[str, Pixels], Mapping[str, Pixels]] = ({}, {})
 
 
 def values_of(model: ir.Model) -> dict[str, ir.Value]:

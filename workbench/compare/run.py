@@ -24,6 +24,7 @@ from workbench.compare.tolerance import Tolerance
 from workbench.document import Progress, silent
 from workbench.errors import ExecutionError, OptionError
 from workbench.executors import executor_name
+from workbench.hub import pool
 from workbench.model import Model, load
 
 SIGNED = 3
@@ -31,6 +32,7 @@ SIGNED = 3
 MODES = ("both", "accumulated", "isolated")
 
 
+@pool.shared()
 def compare(
     reference: Model | str | os.PathLike[str] | object,
     target: Model | str | os.PathLike[str] | object,
