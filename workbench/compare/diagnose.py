@@ -34,7 +34,7 @@ Array = np.ndarray[Any, Any]
 
 SECONDS = 5.0
 """After this long no further changes are tried on one layer."""
-INSIDE = 2.5
+INSIDE = 1.5
 """So long each of two things is tried inside of layers that are compared together."""
 _LEFT, _LEFT_ADJUSTED = 0.03, 0.15
 """Share of the difference that an answer may leave, without and with parameters that were adjusted."""
@@ -161,7 +161,8 @@ class _Case:
         reference, target = self._replay(), self._target_replay()
         if reference is None or target is None or len(list(reference.nodes())) + len(list(target.nodes())) <= 2:
             return None
-        found = self._best(inner.changed_target(target, self._distance_of_target, INSIDE))
+        distance = functools.partial(self._distance_of_target, self.source.reference_part(self.row.tensor).result)
+        found = self._best(inner.changed_target(target, distance, INSIDE))
         if found is not None:
             return found
         allowance = self.row.allowance
@@ -182,11 +183,11 @@ class _Case:
         except (ExecutionError, ValueError):
             return None
 
-    def _distance_of_target(self, changed: Array) -> float | None:
+    def _distance_of_target(self, reference: Array, changed: Array) -> float | None:
         """How far a changed target's tensor is from the reference's; ``None`` where they cannot be compared."""
         pair = self.source.pairs[self.row.target_tensor]
         try:
-            _, y = side_by_side(pair, self.source.reference_part(self.row.tensor).result, changed)
+            _, y = side_by_side(pair, reference, changed)
         except (Misfit, ValueError):
             return None
         if y.shape != self.x.shape or not np.isfinite(y).all():

@@ -83,16 +83,15 @@ def wrong_tensor(
     start = time.monotonic()
     known, others = _floats(reference.tensors()), _floats(target.tensors())
     for name, own in others.items():
-        for wanted, array in known.items():
-            x = _shaped(array, own.shape)
-            if x is None or time.monotonic() - start > seconds:
-                continue
-            x, y = x.astype(np.float64), own.astype(np.float64)
-            difference, allowed = float(np.linalg.norm(y - x)), relative * float(np.linalg.norm(x))
-            if difference <= allowed:
-                break  # it is right
-            fit = _simple(x, y, difference, allowed)
-            found = reference.with_tensor(wanted, own.reshape(array.shape)) if fit is not None else None
+        like = [(wanted, x) for wanted, array in known.items() if (x := _shaped(array, own.shape)) is not None]
+        y = own.astype(np.float64)
+        if any(_difference(x, y) <= relative * _norm(x) for _, x in like):
+            continue  # it is right
+        for wanted, x in like:
+            if time.monotonic() - start > seconds:
+                return None
+            fit = _simple(x.astype(np.float64), y, _difference(x, y), relative * _norm(x))
+            found = reference.with_tensor(wanted, own.reshape(known[wanted].shape)) if fit is not None else None
             left = None if found is None else distance(found)
             if fit is not None and left is not None and left <= limit:
                 return Fit(fit.kind, fit.text, left, (*fit.evidence, f"in the tensor {name!r} inside of the layer"))
@@ -117,8 +116,16 @@ def _shaped(array: Array, shape: tuple[int, ...]) -> Array | None:
     return array.reshape(shape) if sizes[0] == sizes[1] else None
 
 
+def _norm(x: Array) -> float:
+    return float(np.linalg.norm(x.reshape(-1)))
+
+
+def _difference(x: Array, y: Array) -> float:
+    return _norm(y - x)
+
+
 def _simple(x: Array, y: Array, difference: float, allowed: float) -> Fit | None:
-    scale = min(difference, float(np.linalg.norm(y)))
+    scale = min(difference, _norm(y))
     for relations in (structural, local):
         good = [fit for fit in relations(x, y, allowed) if fit.left <= max(allowed, _LEFT * scale)]
         if good:
