@@ -178,6 +178,16 @@ def quantised(shift: float) -> Emit:
     return then(rounded, op("Div", np.float32(16)))
 
 
+def dense(*between: Emit) -> Emit:
+    """A product and an addition, with something between them, in one layer; what comes out says little of it."""
+    return then(op("MatMul", MATRIX), *between, op("Add", ROWS[0]), op("Softmax", axis=1))
+
+
+def erf_plus_one(emitter: Emitter, x: ir.Value) -> ir.Value:
+    erf = emitter.op("Erf", emitter.op("Div", x, emitter.const(np.float32(np.sqrt(2)))))
+    return emitter.op("Add", erf, emitter.const(np.float32(1)))
+
+
 PLAIN = op("Mul", np.float32(1.5))
 NORMAL = (np.ones(6, np.float32), BIAS, BIAS / 9, np.full(6, 0.05, np.float32))
 LSTM = tuple(np.random.default_rng(8).standard_normal((1, 32, 8)).astype(np.float32) / 3 for _ in range(2))
@@ -262,6 +272,31 @@ CASES = [
     Case("activation added", PLAIN, then(PLAIN, op("Tanh"))),
     Case("other activation", op("Gelu"), op("Gelu", approximate="tanh"), 3 * IMAGE),
     Case("other activation", op("LeakyRelu", alpha=0.01), op("LeakyRelu", alpha=0.2), name="another alpha"),
+    Case("activation added", dense(), dense(op("Relu")), ROWS, "undone, the target gives", "Relu inside of a layer"),
+    Case("saturated", dense(), dense(op("Min", np.float32(0.5))), ROWS, "ends the values", "bound inside of a layer"),
+    Case(
+        "permuted axes",
+        dense(),
+        dense(op("Transpose", perm=[1, 0]), reshaped(4, 16)),
+        ROWS,
+        "inside of the layer",
+        "order inside of a layer",
+    ),
+    Case(
+        "channel order",
+        then(op("Tanh"), op("MatMul", MATRIX), op("Softmax", axis=1)),
+        then(op("Gather", np.arange(16)[::-1].copy(), axis=1), op("Tanh"), op("MatMul", MATRIX), op("Softmax", axis=1)),
+        ROWS,
+        "inside of the layer",
+        "what a layer reads",
+    ),
+    Case(
+        "other activation",
+        then(lambda e, x: e.op("Mul", e.op("Mul", x, e.const(np.float32(0.5))), erf_plus_one(e, x))),
+        op("Relu"),
+        evidence="instead of Gelu (exact)",
+        name="another than what is written as many",
+    ),
     Case("off by one", quantised(0), quantised(-0.5), evidence="step 0.0625"),
     Case(
         "epsilon",

@@ -161,14 +161,15 @@ def _permuted(x: Array, y: Array, allowed: float) -> Iterator[Fit]:
 
 
 def _reordered(x: Array, y: Array) -> Iterator[Fit]:
-    """The slices of one axis in another order."""
+    """The slices of one axis in another order; the simple ones first, that rounding may hide a little."""
     for axis, order in _origins(x, y):
         count, own = len(order), np.arange(len(order))
-        turned = own[::-1] if np.array_equal(x.take(order, axis=axis), np.flip(x, axis)) else order
-        if len(set(turned.tolist())) == count:
-            left = _norm(x.take(turned, axis=axis) - y)
-            figures = (f"{int(np.count_nonzero(turned != own))} of {count} moved",)
-            yield Fit("channel order", f"the slices of axis {axis} are {_order_of(turned)}", left, figures)
+        turn = int(np.bincount((order - own) % count).argmax())
+        for turned in (own[::-1], (own + turn) % count, order):
+            if len(set(turned.tolist())) == count and not np.array_equal(turned, own):
+                left = _norm(x.take(turned, axis=axis) - y)
+                figures = (f"{int(np.count_nonzero(turned != own))} of {count} moved",)
+                yield Fit("channel order", f"the slices of axis {axis} are {_order_of(turned)}", left, figures)
 
 
 def _elsewhere(x: Array, y: Array, allowed: float) -> Iterator[Fit]:

@@ -81,3 +81,30 @@ class Replay:
             return None
         result = found[self.tensor]
         return result if isinstance(result, np.ndarray) else None
+
+    def tensors(self) -> dict[str, Any]:
+        """What the part reads and makes, but for the tensor itself, in topological order."""
+        names = [value.name for node in self._part for value in node.outputs if value.name]
+        made = Fragment(list(self._part), names, inputs=self._types, threads=self.threads).run(self.feeds)
+        found = {**self.feeds, **{name: made[name] for name in names if name in made}}
+        found.pop(self.tensor, None)
+        return found
+
+    def with_tensor(self, name: str, array: Array) -> Array | None:
+        """The tensor when another one is what is given; ``None`` where that cannot be run."""
+        part, feeds = self._part, dict(self.feeds)
+        if name in feeds:
+            feeds[name] = array.astype(feeds[name].dtype)
+        else:
+            part = part.clone()
+            value = next(value for node in part for value in node.outputs if value.name == name)
+            given = ir.Value(name=f"{name}//given")
+            tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), dtype=value.dtype)
+            given.const_value, given.type, given.shape = tensor, ir.TensorType(tensor.dtype), ir.Shape(array.shape)
+            value.replace_all_uses_with(given)
+        try:
+            found = Fragment(list(part), [self.tensor], inputs=self._types, threads=self.threads).run(feeds)
+        except (ExecutionError, ValueError):
+            return None
+        result = found[self.tensor]
+        return result if isinstance(result, np.ndarray) else None
