@@ -49,7 +49,7 @@ def identity(name: str, dtype: str = "float32", shape: Any = ("n", 4)) -> Any:
 @pytest.mark.parametrize("shape", [(0, 1 << 62), (1 << 40,), (1 << 20, 1 << 20)])
 def test_random_feeds_are_bounded(shape: tuple[int, ...]) -> None:
     model = source(identity("x", shape=shape))
-    with pytest.raises(LimitError, match="the input x: .*tensor_elements"):
+    with pytest.raises(LimitError, match=r"the input x: .*tensor_elements"):
         Feeder(model, model, match(model, model)).random()
 
 
