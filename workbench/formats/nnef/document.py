@@ -32,26 +32,32 @@ QUANT = "graph.quant"
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What NNEF has no place for: the precision of ``scalar``, and where the model came from."""
+    """What NNEF has no place for: the precision of ``scalar``, where the model came from, and the input that a graph
+    without inputs is written with."""
 
     scalar: str | None = None
     provenance: Provenance | None = None
+    placeholder: str | None = None
 
     def to_json(self) -> str:
         """The text of ``workbench.json``."""
         record = None if self.provenance is None else json.loads(self.provenance.to_json())
-        return json.dumps({"version": 1, "scalar": self.scalar, "provenance": record}, separators=(",", ":")) + "\n"
+        data = {"version": 1, "scalar": self.scalar, "provenance": record}
+        if self.placeholder is not None:
+            data["placeholder"] = self.placeholder
+        return json.dumps(data, separators=(",", ":")) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Sidecar:
         """Read it; what cannot be read is left out (the record is a help, never a reason to fail)."""
         try:
             data = json.loads(text)
-            scalar = data.get("scalar")
+            scalar, placeholder = data.get("scalar"), data.get("placeholder")
             provenance = Provenance.from_json(json.dumps(data["provenance"])) if data.get("provenance") else None
         except (ValueError, KeyError, AttributeError, RecursionError, TypeError):
             return cls()
-        return cls(scalar if scalar in ("float16", "float32", "float64") else None, provenance)
+        known = scalar if scalar in ("float16", "float32", "float64") else None
+        return cls(known, provenance, placeholder if isinstance(placeholder, str) else None)
 
 
 @dataclass(frozen=True)

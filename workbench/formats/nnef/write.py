@@ -16,6 +16,7 @@ from workbench.formats.nnef.from_onnx.builder import KINDS, Finished, Lowering
 from workbench.formats.nnef.from_onnx.precision import scalar_for
 from workbench.formats.nnef.graph import NnefGraph
 from workbench.formats.nnef.labels import Names
+from workbench.formats.nnef.placeholder import with_placeholder
 from workbench.formats.nnef.printer import print_graph
 from workbench.formats.nnef.quantization import print_quantization
 from workbench.formats.nnef.read import assemble, document_of
@@ -133,8 +134,9 @@ class NnefDraft(Draft):
         """The document of what was emitted, read back."""
         progress("writing NNEF", 0.0)
         builder, finished = self._builder, emission.finished
-        sidecar = Sidecar(builder.scalar_dtype, emission.provenance)
-        text, quant = print_graph(emission.graph, builder.declared), print_quantization(finished.quantization)
+        graph, placeholder = with_placeholder(emission.graph)
+        sidecar = Sidecar(builder.scalar_dtype, emission.provenance, placeholder)
+        text, quant = print_graph(graph, builder.declared), print_quantization(finished.quantization)
         contents = assemble(text, quant, sidecar.to_json(), lambda label: _opened(finished, label), self._source.name)
         progress("writing NNEF", 1.0)
         return document_of(contents, self._source.name_with(".nnef"))
