@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -150,6 +150,10 @@ class NnefDocument(Document):
         """What the file holds for a variable that is updated."""
         return self.contents.variables[spec.name].value.numpy().copy() if spec.name in self.states else None
 
+    def start(self, state: str) -> ir.TensorProtocol | None:
+        """What the file holds, by its label."""
+        return self.contents.variables[state].value
+
     def excerpt(self, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> NnefDocument:
         """The operations between tensors as a model (see :class:`workbench.document.Document`)."""
         from workbench.formats.nnef.excerpt import excerpt
@@ -209,11 +213,16 @@ def _states(graph: NnefGraph, where: str) -> dict[str, str]:
             message = f"update '{operation.outputs[0]}': {name!r} is "
             message += "updated a second time." if name in found else "no variable."
             raise ModelError(f"{where}: {located(GRAPH, operation.position, message)}")
-        taken, output = {*graph.dtypes, *found.values()}, f"{name}_out"
-        while output in taken:
-            output += "_"
-        found[name] = output
+        found[name] = carried_name(name, {*graph.dtypes, *found.values()})
     return found
+
+
+def carried_name(variable: str, taken: Collection[str]) -> str:
+    """A name for what a variable holds after a run."""
+    output = f"{variable}_out"
+    while output in taken:
+        output += "_"
+    return output
 
 
 def _holds_tensor(value: Value) -> bool:

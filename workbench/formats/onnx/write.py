@@ -8,6 +8,7 @@ from workbench.document import Document, Progress, Provenance, TensorLink
 from workbench.formats.base import Draft, Source
 from workbench.formats.onnx.document import AUTHORSHIP, CLASSIFIER, PROVENANCE, OnnxDocument, layer_names
 from workbench.formats.onnx.quantized import spell_out
+from workbench.formats.onnx.states import give_states
 from workbench.hub import Specialized, layers_of
 from workbench.lowering import Outcome
 from workbench.plan import Verdict
@@ -31,6 +32,7 @@ class OnnxDraft(Draft):
         record = _provenance(model.graph, self._source, self._hub.folded)
         model.producer_name = "exchange-workbench"
         _describe(model, self._source)
+        give_states(model, self._source)
         model.metadata_props[PROVENANCE] = record.to_json()
         progress("writing ONNX", 1.0)
         return OnnxDocument(model, self._source.name_with(".onnx"))
