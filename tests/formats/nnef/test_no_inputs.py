@@ -1,4 +1,4 @@
-"""Models without inputs: the standard's grammar wants one in a graph, tract does not; both are read back as they were."""
+"""Models without inputs, which the standard's grammar does not know: they come back as they were, in both dialects."""
 
 from __future__ import annotations
 

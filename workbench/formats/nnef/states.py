@@ -1,4 +1,4 @@
-"""States, written: an input and an output of the hub become a variable, and an ``update`` of it (docs/decisions/007)."""
+"""States, written: an input and an output of the hub become a variable and an ``update`` of it (docs/decisions/007)."""
 
 from __future__ import annotations
 

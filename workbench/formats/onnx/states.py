@@ -1,8 +1,8 @@
 """States in ONNX, which has none: an input, an output, and a record that they are the two ends of one.
 
-What a state begins with is the default value of its input (https://onnx.ai/onnx/repo-docs/IR.html: an initializer of the
-same name), so that others who run the model need not feed it. While a document holds the model, its graph is without these
-defaults: nothing may take the value of a state for a constant.
+What a state begins with is the default value of its input (https://onnx.ai/onnx/repo-docs/IR.html: an initializer of
+the same name), so that others who run the model need not feed it. A document holds the model without these defaults:
+nothing may take the value of a state for a constant.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from workbench.hub import spec_of
 from workbench.hub.stored import Stored
 
 STATES = "workbench.states"
-"""Key of the record in the model's ``metadata_props``: state → its output, and what it was called where it was trained."""
+"""Key of the record in the model's ``metadata_props``: state → its output, and what it was trained under."""
 
 Starts = Mapping[str, ir.TensorProtocol]
 """States → what they begin with, where it is not zeros."""
@@ -55,10 +55,10 @@ def take_states(model: ir.Model) -> tuple[dict[str, str], Starts]:
 
 def put_starts(graph: ir.Graph, starts: Starts) -> None:
     """Give inputs their defaults."""
-    for value in graph.inputs:
-        if value.name in starts:
-            value.const_value = _called(starts[value.name], value.name)
-            graph.initializers[value.name] = value
+    inputs = {value.name: value for value in graph.inputs}
+    for name, start in starts.items():
+        inputs[name].const_value = _called(start, name)
+        graph.initializers[name] = inputs[name]
 
 
 def _ends(graph: ir.Graph) -> set[tuple[str, str]]:
