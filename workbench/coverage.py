@@ -8,6 +8,7 @@ from typing import Any
 from workbench.formats import Format
 from workbench.hub import OPSET, schema_of
 from workbench.hub.compositions import compositions
+from workbench.hub.lower import never_replaced
 from workbench.hub.replay import RESOLVERS
 from workbench.lowering import Table
 
@@ -23,8 +24,9 @@ at run time); the plan says so for each layer, with the cause. "Composed" are op
 list: by a composition of the workbench, or by the function body that ONNX defines them with; they are refused where
 the target does not have what they are made of. "Resolved" are control flow, sequences and optionals: written out,
 chosen or followed where what decides is known beforehand (without loops and branches in the target also where it is
-not, as far as both branches, or all steps that there can be, may be computed). An operator that is not listed is
-always refused, unless its value is known once the input shapes are fixed: then it becomes a constant, whatever it is.
+not, as far as both branches, or all steps that there can be, may be computed). "Refused", as every operator that is in
+no list, is what has none of that, or makes as many elements as only a run tells, where the target has no such tensors;
+unless its value is known once the input shapes are fixed: then it becomes a constant, whatever it is.
 """
 
 _FOLDED = frozenset({"Constant", "ConstantOfShape", "Shape", "Size"})
@@ -43,11 +45,11 @@ def _section(title: str, table: Table[Any]) -> str:
     if table.source == "onnx":
         known = set(operators) | _FOLDED
         resolved = sorted(set(RESOLVERS) - known)
-        composed = sorted(_composed() - known - set(resolved))
+        composed = sorted(_composed() - known - set(resolved) - never_replaced(table))
         missing = sorted(set(_onnx_operators()) - known - set(composed) - set(resolved))
         text += f"\nResolved ({len(resolved)}): {_listed(resolved)}.\n"
         text += f"\nComposed ({len(composed)}): {_listed(composed)}.\n"
-        text += f"\nNot yet ({len(missing)}): {', '.join(missing)}.\n"
+        text += f"\nRefused ({len(missing)}): {_listed(missing)}.\n"
     return text
 
 

@@ -391,6 +391,10 @@ class Document(ABC):
         """What an input is fed with that is not given, an array; ``None`` where it has to be given."""
         return None
 
+    def start(self, state: str) -> ir.TensorProtocol | None:
+        """What one of :attr:`states` begins with, under the name that it was trained under; ``None`` for zeros."""
+        return None
+
     def check_feed(self, name: str, shape: Sequence[int]) -> None:
         """Check what the format's interface says of an input beyond its spec.
 

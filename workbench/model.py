@@ -226,6 +226,7 @@ class Model:
             for spec in self.inputs
             if spec.name not in constants
         )
+        states = {name: output for name, output in self.states.items() if name not in constants}
         source = Source(
             format=self.format,
             name=self.name,
@@ -235,6 +236,8 @@ class Model:
             metadata={key: text for key, text in self.metadata.items() if not key.startswith("workbench.")},
             classifier=self.document.classifier,
             constants=constants,
+            states=states,
+            starts={name: start for name in states if (start := self.document.start(name)) is not None},
             path=self.document.origin,
         )
         draft = wanted.draft(specialized, source, chosen, progress)

@@ -50,7 +50,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Source:
-    """What a writer may know of the model that it writes: for names, provenance and messages; never for semantics."""
+    """What a writer may know of the model that it writes: for names, provenance and messages, and which inputs and
+    outputs are the two ends of a state; never for what the graph computes."""
 
     format: str
     name: str
@@ -62,6 +63,10 @@ class Source:
     classifier: Classifier | None = None
     constants: Mapping[str, Any] = field(default_factory=dict)
     """Inputs that were given a value for good → that value, an array; :attr:`inputs` does not have them."""
+    states: Mapping[str, str] = field(default_factory=dict)
+    """Inputs with the value of a state before a run → the outputs with its value after the run."""
+    starts: Mapping[str, ir.TensorProtocol] = field(default_factory=dict)
+    """States that do not begin with zeros → what they begin with, under the name that it was trained under."""
     path: Path | None = None
     """The file or folder that it was read from, if any."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any, Protocol
 
 import onnx_ir as ir
@@ -12,6 +12,7 @@ from workbench.hub.bodies import has_body
 from workbench.hub.emitter import Emitter
 from workbench.hub.evaluate import RANDOM
 from workbench.hub.node import HubNode
+from workbench.hub.opset import OPSET
 from workbench.hub.replay import RESOLVERS
 from workbench.hub.stamps import refusal_of
 from workbench.hub.structure import fed_by
@@ -45,6 +46,9 @@ _OF_OPEN_SIZE = {
     "Unique": "values are different",
 }
 """Operators for targets with tensors of lengths that only a run tells: the values decide how much they make."""
+
+_OF_GIVEN_SHAPE = ("ConstantOfShape",)
+"""Operators that a target without open sizes never sees where their first input is known: they are constants there."""
 
 _MEASURES = ("NonZero", 13)
 """What a target has if it has such tensors."""
@@ -128,9 +132,15 @@ def _might_be_lowered(node: HubNode, table: Table[Lowering]) -> bool:
     """Whether the table has the operator, or it may be replaced by nodes that the table has."""
     if has_subgraph(node.node) or (not node.domain and node.operator in RESOLVERS):
         return True  # unrolled, chosen or followed where the sizes decide
-    if node.operator in _OF_OPEN_SIZE and not node.domain and table.find(*_MEASURES) is None:
+    if not node.domain and node.operator in never_replaced(table):
         return False
     return has_body(node.node) or table.find(node.operator, node.version, node.domain) is not None
+
+
+def never_replaced(table: Table[Lowering]) -> Set[str]:
+    """Operators whose composition or body needs what the target lacks: chance, or lengths that only a run tells."""
+    lengths = frozenset() if table.find(*_MEASURES) else frozenset(_OF_OPEN_SIZE)
+    return lengths | frozenset(operator for operator in RANDOM if table.find(operator, OPSET) is None)
 
 
 def _certain(graph: ir.Graph) -> set[ir.Node]:
@@ -157,6 +167,11 @@ def _unknown(node: HubNode, target: str) -> Refused:
             "end the model before it, and compute the rest where the model is used",
         )
     _require_tensors(node)
+    if node.operator in _OF_GIVEN_SHAPE and not node.domain:
+        return Refused(
+            f"the shape of what {node.operator} makes depends on values at run time",
+            "make what it is computed from a constant of the model",
+        )
     if not has_subgraph(node.node):
         return Refused(f"{target} has no counterpart for {node.label} in this version of the workbench")
     deciding = sorted(fed_by(node.input(0)))

@@ -118,6 +118,22 @@ def test_a_state_that_a_loop_writes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(state["acc"], np.asarray([5, 10], np.float16))
 
 
+@pytest.mark.parametrize("target", ["onnx", "nnef"])
+def test_a_state_stays_one_in_other_formats(accumulator: Path, target: str, tmp_path: Path) -> None:
+    """In ONNX by our record, in NNEF as a variable that is updated; it begins with zeros, as here."""
+    model = wb.load(accumulator)
+    made = wb.load(model.convert(target).save(tmp_path / f"m.{target}"))
+    assert dict(made.states) == {"acc": "acc_out"}
+    assert wb.compare(model, made).ok
+    state, other = model.new_state(), made.new_state()
+    np.testing.assert_array_equal(other["acc"], np.zeros(2, np.float16))
+    for _ in range(3):
+        expected, found = model.run({"x": X}, state=state), made.run({"x": X}, state=other)
+        for name, array in expected.items():
+            np.testing.assert_array_equal(found[name], array)
+        np.testing.assert_array_equal(other["acc"], state["acc"])
+
+
 def test_a_state_is_carried_from_run_to_run(accumulator: Path) -> None:
     model = wb.load(accumulator)
     assert dict(model.states) == {"acc": "acc_out"}

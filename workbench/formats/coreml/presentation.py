@@ -73,7 +73,7 @@ class Presentation:
             name: _pictured(shapes, self.pictures[name]) if name in self.pictures else shapes
             for name, shapes in hub.flexible.items()
         }
-        self.states = _states(options, inputs, outputs)
+        self.states = _states(options, inputs, outputs, source)
         self.classifier = self._classifier(options, outputs)
         self.reserved = _own_names(self.classifier.label) if self.classifier is not None else ()
 
@@ -166,7 +166,7 @@ def _names(wanted: Mapping[str, str], known: list[str]) -> dict[str, str]:
 
 
 def _states(
-    options: CoreMLOptions, inputs: Mapping[str, TensorSpec], outputs: Mapping[str, TensorSpec]
+    options: CoreMLOptions, inputs: Mapping[str, TensorSpec], outputs: Mapping[str, TensorSpec], source: Source
 ) -> dict[str, str]:
     """Inputs and outputs that can be one state: of one shape and a floating-point dtype."""
     if options.states and options.specification < TARGETS["iOS18"]:
@@ -182,6 +182,11 @@ def _states(
             raise OptionError(f"states: {before} and {after} are not of one fixed shape, of rank 1 or more.")
         if not before.dtype.startswith("float") or not after.dtype.startswith("float"):
             raise OptionError(f"states: {before} and {after}: Core ML keeps states in float16, not in integers.")
+        if name in source.starts and source.starts[name].numpy().any():
+            raise OptionError(
+                f"states: {name!r} begins with numbers that the model holds, and Core ML's states begin with zeros; "
+                f"without it {name!r} is an input, which is fed with them first."
+            )
         if name in options.images or options.probabilities == output:
             raise OptionError(f"states: {name!r} and {output!r} cannot be a picture or probabilities as well.")
     if len(set(options.states.values())) < len(options.states) or len(options.states) == len(outputs):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -32,26 +32,32 @@ QUANT = "graph.quant"
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What NNEF has no place for: the precision of ``scalar``, and where the model came from."""
+    """What NNEF has no place for: the precision of ``scalar``, where the model came from, and the input that a graph
+    without inputs is written with."""
 
     scalar: str | None = None
     provenance: Provenance | None = None
+    placeholder: str | None = None
 
     def to_json(self) -> str:
         """The text of ``workbench.json``."""
         record = None if self.provenance is None else json.loads(self.provenance.to_json())
-        return json.dumps({"version": 1, "scalar": self.scalar, "provenance": record}, separators=(",", ":")) + "\n"
+        data = {"version": 1, "scalar": self.scalar, "provenance": record}
+        if self.placeholder is not None:
+            data["placeholder"] = self.placeholder
+        return json.dumps(data, separators=(",", ":")) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Sidecar:
         """Read it; what cannot be read is left out (the record is a help, never a reason to fail)."""
         try:
             data = json.loads(text)
-            scalar = data.get("scalar")
+            scalar, placeholder = data.get("scalar"), data.get("placeholder")
             provenance = Provenance.from_json(json.dumps(data["provenance"])) if data.get("provenance") else None
         except (ValueError, KeyError, AttributeError, RecursionError, TypeError):
             return cls()
-        return cls(scalar if scalar in ("float16", "float32", "float64") else None, provenance)
+        known = scalar if scalar in ("float16", "float32", "float64") else None
+        return cls(known, provenance, placeholder if isinstance(placeholder, str) else None)
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,10 @@ class NnefDocument(Document):
         """What the file holds for a variable that is updated."""
         return self.contents.variables[spec.name].value.numpy().copy() if spec.name in self.states else None
 
+    def start(self, state: str) -> ir.TensorProtocol | None:
+        """What the file holds, by its label."""
+        return self.contents.variables[state].value
+
     def excerpt(self, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> NnefDocument:
         """The operations between tensors as a model (see :class:`workbench.document.Document`)."""
         from workbench.formats.nnef.excerpt import excerpt
@@ -203,11 +213,16 @@ def _states(graph: NnefGraph, where: str) -> dict[str, str]:
             message = f"update '{operation.outputs[0]}': {name!r} is "
             message += "updated a second time." if name in found else "no variable."
             raise ModelError(f"{where}: {located(GRAPH, operation.position, message)}")
-        taken, output = {*graph.dtypes, *found.values()}, f"{name}_out"
-        while output in taken:
-            output += "_"
-        found[name] = output
+        found[name] = carried_name(name, {*graph.dtypes, *found.values()})
     return found
+
+
+def carried_name(variable: str, taken: Collection[str]) -> str:
+    """A name for what a variable holds after a run."""
+    output = f"{variable}_out"
+    while output in taken:
+        output += "_"
+    return output
 
 
 def _holds_tensor(value: Value) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from workbench.document import TensorSpec
 from workbench.formats.nnef.document import Contents, NnefDocument, Sidecar
 from workbench.formats.nnef.graph import NnefGraph, NnefOperation, TensorRef
+from workbench.formats.nnef.placeholder import with_placeholder
 from workbench.formats.nnef.printer import print_graph
 from workbench.formats.nnef.read import assemble, document_of
 from workbench.formats.nnef.tract.declarations import DATUM_NAMES, tract_operations
@@ -51,13 +52,14 @@ def excerpt(contents: Contents, name: str, inputs: Sequence[TensorSpec], outputs
     externals = [_external(spec, graph) for spec in inputs]
     kept = [operation for operation in graph.operations if id(operation) in needed]
     part = replace(graph, inputs=tuple(fed), outputs=tuple(outputs), operations=(*externals, *kept))
+    part, placeholder = with_placeholder(part)
     names = {*fed, *(made for operation in kept for made in operation.outputs)}
     variables = {variable.label: variable for variable in contents.variables.values()}
     lines = [line for line in contents.quantization_text.splitlines() if _quantizes(line, names)]
     found = assemble(
         print_graph(part, tract_operations() if graph.is_tract else None),
         "\n".join(lines),
-        Sidecar(contents.scalar).to_json(),
+        Sidecar(contents.scalar, placeholder=placeholder).to_json(),
         lambda label: (variables[label].stored, variables[label].quantized),
         name,
     )

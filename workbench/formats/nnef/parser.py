@@ -248,7 +248,9 @@ class _Builder(lark.Transformer[lark.Token, Any]):
         return sx.Graph(str(name), inputs, outputs, tuple(body), _at(keyword))
 
     def names(self, parts: list[Any]) -> tuple[str, ...]:
-        return tuple(map(str, parts))
+        return tuple(str(part) for part in parts if part is not None)
+
+    inputs = names
 
     def quantization_line(self, parts: list[Any]) -> sx.QuantizationLine:
         return sx.QuantizationLine(str(parts[0])[1:-1], parts[1])

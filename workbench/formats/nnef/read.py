@@ -19,6 +19,7 @@ from workbench.formats.nnef.expand import expand
 from workbench.formats.nnef.graph import NnefGraph, NnefOperation
 from workbench.formats.nnef.levels import spread, stored
 from workbench.formats.nnef.parser import parse_document
+from workbench.formats.nnef.placeholder import without_placeholder
 from workbench.formats.nnef.quantization import Quantization, parse_quantization
 from workbench.formats.nnef.tensors import BOOL, HEADER_SIZE, map_tensor, read_header
 from workbench.formats.nnef.to_onnx.engine import as_hub_tensor
@@ -112,12 +113,13 @@ def assemble(
     text: bytes | str, quant: bytes | str, sidecar: bytes | str, open_tensor: OpenTensor, where: str
 ) -> Contents:
     """Make a model's contents of its texts and its tensors. Raises as :func:`read_path`."""
+    record = Sidecar.from_json(_decoded(sidecar)) if sidecar else Sidecar()
     graph = expand(parse_document(text, f"{where}/{GRAPH}"), f"{where}/{GRAPH}")
+    graph = without_placeholder(graph, record.placeholder)
     quantization = parse_quantization(quant, f"{where}/{QUANT}") if quant else {}
     for name in quantization:
         if name not in graph.dtypes:
             raise ModelError(f"{where}/{QUANT}: the graph has no tensor {name!r}.")
-    record = Sidecar.from_json(_decoded(sidecar)) if sidecar else Sidecar()
     declared = [operation for operation in graph.operations if operation.name == "variable"]
     opened = {operation.outputs[0]: _checked(operation, open_tensor, where, graph.is_tract) for operation in declared}
     scalar = record.scalar or _scalar_of(graph, opened)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -16,9 +16,11 @@ from workbench.formats.nnef.from_onnx.builder import KINDS, Finished, Lowering
 from workbench.formats.nnef.from_onnx.precision import scalar_for
 from workbench.formats.nnef.graph import NnefGraph
 from workbench.formats.nnef.labels import Names
+from workbench.formats.nnef.placeholder import with_placeholder
 from workbench.formats.nnef.printer import print_graph
 from workbench.formats.nnef.quantization import print_quantization
 from workbench.formats.nnef.read import assemble, document_of
+from workbench.formats.nnef.states import States, carried_names, copies_for, states_of, update_states
 from workbench.hub import OPSET, Specialized, dtype_name, lower_graph, spec_of
 from workbench.hub.bodies import expand_bodies
 from workbench.hub.stored import Stored
@@ -43,9 +45,11 @@ def lower(
     hub = expand_bodies(hub, lambda node: table.find(node.op_type, OPSET, node.domain) is not None)
     graph = hub.model.graph
     builder = make(_scalar_of(graph))
-    general = _declare(graph, builder, source)
+    states = states_of(graph, source) if builder.keeps_states else {}
+    builder.nameless = copies_for(states)
+    general = _declare(graph, builder, source, states)
     outcomes = lower_graph(graph, table, builder, progress, "lowering to NNEF")
-    return NnefDraft(hub, source, builder, outcomes, general)
+    return NnefDraft(hub, source, builder, outcomes, general, states)
 
 
 def _scalar_of(graph: ir.Graph) -> str:
@@ -54,7 +58,7 @@ def _scalar_of(graph: ir.Graph) -> str:
     return scalar_for(dtype_name(value.dtype) for value in values)
 
 
-def _declare(graph: ir.Graph, builder: Builder, source: Source) -> list[Refusal]:
+def _declare(graph: ir.Graph, builder: Builder, source: Source, states: States) -> list[Refusal]:
     """Declare the inputs; returns the refusals of the interface."""
     refusals = []
     for value in (*graph.inputs, *graph.outputs):
@@ -67,7 +71,10 @@ def _declare(graph: ir.Graph, builder: Builder, source: Source) -> list[Refusal]
         spec = spec_of(value)
         shape = tuple(dim if isinstance(dim, int) else 1 for dim in spec.shape or ())
         try:
-            builder.add_input(value, spec.dtype, shape)
+            if value in states:
+                builder.add_state(value, spec.dtype, shape, source.starts.get(spec.name))
+            else:
+                builder.add_input(value, spec.dtype, shape)
         except Refused as refused:
             refusals.append(Refusal(source.format, "nnef", "input", spec.name, refused.cause, refused.way_out))
             builder.add_input(value, "float32", shape)
@@ -103,12 +110,14 @@ class NnefDraft(Draft):
         builder: Builder,
         outcomes: Sequence[Outcome],
         general: Sequence[Refusal],
+        states: States,
     ) -> None:
         self.outcomes = outcomes
         self.general = general
         self._hub = hub
         self._source = source
         self._builder = builder
+        self._states = states
 
     def finish(self, progress: Progress) -> Document:
         return self.written(self.emission(), progress)
@@ -117,45 +126,54 @@ class NnefDraft(Draft):
         """The flat graph with what belongs to it. Called once, and only if nothing was refused."""
         graph = self._hub.model.graph
         builder = self._builder
-        outputs = self._outputs(graph)
-        finished = builder.finish(outputs)
+        outputs = self._outputs([value for value in graph.outputs if value not in self._states.values()])
+        updates = update_states(builder, self._states)
+        finished = builder.finish(list(outputs.values()), list(updates.values()))
         flat = NnefGraph(
             Names().identifier(graph.name or self._source.name.rsplit(".", 1)[0]),
-            tuple(tensor.name for _, tensor in builder.inputs),
-            tuple(tensor.name for tensor in outputs),
+            tuple(tensor.name for _, tensor in builder.inputs if tensor not in builder.states),
+            tuple(tensor.name for tensor in outputs.values()),
             tuple(finished.operations),
             {},
             builder.extensions(finished.operations),
         )
-        return Emission(flat, finished, self._provenance(graph, finished, outputs))
+        named = {tensor.name: value for value, tensor in outputs.items()}
+        carried = carried_names(flat)
+        named.update({carried[builder.values[before].name]: after for before, after in self._states.items()})
+        return Emission(flat, finished, self._provenance(finished, named))
 
     def written(self, emission: Emission, progress: Progress) -> Document:
         """The document of what was emitted, read back."""
         progress("writing NNEF", 0.0)
         builder, finished = self._builder, emission.finished
-        sidecar = Sidecar(builder.scalar_dtype, emission.provenance)
-        text, quant = print_graph(emission.graph, builder.declared), print_quantization(finished.quantization)
+        graph, placeholder = with_placeholder(emission.graph)
+        sidecar = Sidecar(builder.scalar_dtype, emission.provenance, placeholder)
+        text, quant = print_graph(graph, builder.declared), print_quantization(finished.quantization)
         contents = assemble(text, quant, sidecar.to_json(), lambda label: _opened(finished, label), self._source.name)
         progress("writing NNEF", 1.0)
         return document_of(contents, self._source.name_with(".nnef"))
 
-    def _outputs(self, graph: ir.Graph) -> list[Tensor]:
+    def _outputs(self, wanted: Sequence[ir.Value]) -> dict[ir.Value, Tensor]:
         """A tensor of its own for each output, in the type that the output has."""
         builder = self._builder
         made = {tensor for operation in builder.emitted for tensor in _results(operation.results)}
         inputs = [tensor for _, tensor in builder.inputs]  # which keep their names
-        outputs: list[Tensor] = []
-        for value in graph.outputs:
+        outputs: dict[ir.Value, Tensor] = {}
+        for value in wanted:
             tensor = builder.as_output(builder.tensor(value), value)
             made.update(_results(builder.emitted[-1].results) if builder.emitted else ())
-            if (tensor not in made and tensor.data is None) or tensor in outputs or tensor in inputs:
+            if (tensor not in made and tensor.data is None) or tensor in outputs.values() or tensor in inputs:
                 tensor = builder.op("copy", tensor)
             made.update(_results(builder.emitted[-1].results) if builder.emitted else ())
             tensor.hint = value.name or tensor.hint
-            outputs.append(tensor)
+            outputs[value] = tensor
         return outputs
 
-    def _provenance(self, graph: ir.Graph, finished: Finished, outputs: Sequence[Tensor]) -> Provenance:
+    def _provenance(self, finished: Finished, outputs: Mapping[str, ir.Value]) -> Provenance:
+        """
+        Args:
+            outputs: the outputs of the model by their names in it.
+        """
         source = self._source
         specs = {spec.name: spec for spec in (*source.inputs, *source.outputs)}
         alive = {name for operation in finished.operations for name in operation.outputs}
@@ -175,11 +193,7 @@ class NnefDraft(Draft):
             inputs={
                 tensor.name: specs[value.name or ""] for value, tensor in self._builder.inputs if value.name in specs
             },
-            outputs={
-                tensor.name: specs[value.name or ""]
-                for value, tensor in zip(graph.outputs, outputs, strict=True)
-                if value.name in specs
-            },
+            outputs={name: specs[value.name or ""] for name, value in outputs.items() if value.name in specs},
             folded=self._hub.folded,
             approximate=approximations(self.outcomes),
             constants=source.constants,

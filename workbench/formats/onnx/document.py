@@ -8,12 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from workbench import limits
 from workbench.document import Classifier, Document, Layer, Provenance, TensorSpec
 from workbench.errors import ExecutionError, ModelError, SaveError, WorkbenchError
+from workbench.formats.onnx.states import STATES, put_starts, take_states
 from workbench.formats.onnx.stream import write_model
 from workbench.hub import IR_VERSION, OPSET, schema_of, spec_of, stamp, subgraphs
 from workbench.hub.follow import Follower
@@ -37,7 +39,8 @@ class OnnxDocument(Document):
     """An ONNX model held in onnx-ir, at the opset of its file.
 
     Args:
-        model: the model as read; it is not changed, except that inferred types are filled in.
+        model: the model as read; it is not changed, except that inferred types are filled in, and that what states
+            begin with is taken out until it is written.
         name: display name.
         origin: the file it came from.
     """
@@ -50,6 +53,7 @@ class OnnxDocument(Document):
         self.origin = origin
         self.opset = model.graph.opset_imports.get("", OPSET)
         self._names = layer_names(model.graph)
+        self.states, self._starts = take_states(model)
         _infer(model.graph, self.opset)
         initializers = model.graph.initializers
         self.inputs: tuple[TensorSpec, ...] = tuple(
@@ -122,6 +126,18 @@ class OnnxDocument(Document):
         _infer(graph, OPSET)
         return model
 
+    def start(self, state: str) -> ir.TensorProtocol | None:
+        """The default value of the input."""
+        return self._starts.get(state)
+
+    def default_feed(self, spec: TensorSpec) -> Any:
+        """What a state begins with."""
+        if spec.name not in self.states:
+            return None
+        start = self._starts.get(spec.name)
+        shape = [size for size in spec.shape or () if isinstance(size, int)]
+        return np.zeros(shape, spec.dtype) if start is None else start.numpy().copy()
+
     def excerpt(self, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> OnnxDocument:
         """The nodes between tensors as a model (see :class:`workbench.document.Document`)."""
         from workbench.formats.onnx.excerpt import excerpt
@@ -135,6 +151,7 @@ class OnnxDocument(Document):
             for value in graph.initializers.values()
             if value.const_value is not None
         )
+        size += sum(start.nbytes for start in self._starts.values())
         if size > PROTOBUF_LIMIT:
             raise SaveError(
                 f"{path.name}: {size:,} bytes of weights do not fit one ONNX file (2 GB); save as NNEF or Core ML, "
@@ -142,6 +159,7 @@ class OnnxDocument(Document):
             )
         try:
             model = self.model.clone()
+            put_starts(model.graph, self._starts)
             with path.open("wb") as target:
                 write_model(model, target)
         except (OSError, WorkbenchError, MemoryError):
@@ -156,7 +174,7 @@ def _metadata(model: ir.Model) -> dict[str, str]:
     found = {
         words.get(key, key): text
         for key, text in model.metadata_props.items()
-        if text and key not in (PROVENANCE, CLASSIFIER)
+        if text and key not in (PROVENANCE, CLASSIFIER, STATES)
     }
     if model.doc_string:
         found.setdefault("description", model.doc_string)

@@ -11,6 +11,7 @@ from workbench.document import Document, Progress, Provenance, TensorLink
 from workbench.formats.base import Draft, Source
 from workbench.formats.onnx.document import AUTHORSHIP, CLASSIFIER, PROVENANCE, OnnxDocument, layer_names
 from workbench.formats.onnx.quantized import spell_out
+from workbench.formats.onnx.states import give_states
 from workbench.hub import OPSET, Specialized, layers_of
 from workbench.hub.bodies import expand_bodies
 from workbench.hub.downgrade import downgrade, existed
@@ -43,6 +44,7 @@ class OnnxDraft(Draft):
         record = _provenance(model.graph, self._source, self._hub.folded, approximations(self.outcomes))
         model.producer_name = "exchange-workbench"
         _describe(model, self._source)
+        give_states(model, self._source)
         model.metadata_props[PROVENANCE] = record.to_json()
         progress("writing ONNX", 1.0)
         return OnnxDocument(model, self._source.name_with(".onnx"))

@@ -7,7 +7,8 @@ and a variable otherwise; weights are passed through as they lie (memory-mapped 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from workbench import limits
 from workbench.formats.nnef.binding import Mismatch, bind, standard_operations
 from workbench.formats.nnef.from_onnx.precision import FLOATS, settle
 from workbench.formats.nnef.graph import NnefOperation, TensorRef, Value
@@ -96,9 +98,14 @@ class Builder:
         scalar: numpy's name of the dtype of the graph's floating-point tensors.
     """
 
+    keeps_states = True
+    """Whether a state is a variable that is updated, rather than an input and an output."""
+
     def __init__(self, scalar: str) -> None:
         self.scalar_dtype = scalar
         self.inputs: list[tuple[ir.Value, Tensor]] = []
+        self.states: dict[Tensor, ir.TensorProtocol] = {}
+        self.nameless: Set[ir.Value] = frozenset()
         self.values: dict[ir.Value, Tensor] = {}
         self.emitted: list[Emitted] = []
         self.declared = standard_operations()
@@ -365,7 +372,7 @@ class Builder:
             shape = tuple(int(dim) for dim in value.shape or ())  # type: ignore[arg-type]  # static, checked before
             if tensor.shape != shape:
                 raise Refused(f"{value.name!r} would have the shape {list(tensor.shape)}, not {list(shape)}")
-            if not tensor.name and all(tensor is not given for _, given in self.inputs):
+            if value not in self.nameless and not tensor.name and all(tensor is not given for _, given in self.inputs):
                 tensor.hint = value.name or tensor.hint
             self.values[value] = tensor
 
@@ -388,26 +395,34 @@ class Builder:
         self.inputs.append((value, tensor))
         self.values[value] = tensor
 
-    def finish(self, outputs: Sequence[Tensor]) -> Finished:
-        """Name the tensors, declare inputs and variables, drop what no output needs."""
-        emitted = self._live(outputs)
+    def add_state(self, value: ir.Value, dtype: str, shape: tuple[int, ...], start: ir.TensorProtocol | None) -> None:
+        """Declare an input that is a variable, which holds ``start``, or zeros, before the first run."""
+        self.add_input(value, dtype, shape)
+        tensor = self.inputs[-1][1]
+        if start is None:
+            limits.check("folded_elements", math.prod(shape), "elements of a state")
+            start = ir.Tensor(np.zeros(shape, {"integer": "int64", "logical": "bool"}.get(tensor.kind, "float32")))
+        self.states[tensor] = storable(start, self.scalar_dtype if tensor.kind == "scalar" else dtype_name(start.dtype))
+
+    def finish(self, outputs: Sequence[Tensor], updates: Sequence[Tensor] = ()) -> Finished:
+        """Name the tensors, declare inputs and variables, drop what no output and no state needs.
+
+        Args:
+            updates: the results of what updates the states.
+        """
+        emitted = self._live([*outputs, *updates])
         names, finished = Names(), Finished([])
         for _, tensor in self.inputs:
             tensor.name = names.identifier(tensor.hint)
-            finished.operations.append(self._external(tensor))
+        finished.operations += [self._external(tensor) for _, tensor in self.inputs if tensor not in self.states]
         for tensor in outputs:
             tensor.name = tensor.name or names.identifier(tensor.hint)
+        for tensor, start in self.states.items():
+            self._declare(tensor, start, names, finished)
         constants = [t for op in emitted for t in _tensors(op.arguments)] + list(outputs)
-        for tensor in dict.fromkeys(tensor for tensor in constants if tensor.data is not None):
-            tensor.name = tensor.name or names.identifier(tensor.hint)
-            assert tensor.data is not None
-            label = names.label(tensor.data.name or tensor.hint or tensor.name)
-            finished.variables[label] = tensor.data
-            entry = quantization_of(tensor.data) if self.quantizes else None
-            if entry is not None:
-                finished.quantization[tensor.name] = entry
-                finished.levels.add(label)
-            finished.operations.append(_declaration("variable", tensor, shape=list(tensor.shape), label=label))
+        for tensor in dict.fromkeys(constants):
+            if tensor.data is not None:
+                self._declare(tensor, tensor.data, names, finished)
         for operation in emitted:
             for tensor in _tensors(operation.results):
                 tensor.name = tensor.name or names.identifier(tensor.hint)
@@ -420,6 +435,17 @@ class Builder:
             if tensor.name:
                 finished.quantization[tensor.name] = entry
         return finished
+
+    def _declare(self, tensor: Tensor, data: ir.TensorProtocol, names: Names, finished: Finished) -> None:
+        """A variable for the tensor, with a label for its data."""
+        tensor.name = tensor.name or names.identifier(tensor.hint)
+        label = names.label(data.name or tensor.hint or tensor.name)
+        finished.variables[label] = data
+        entry = quantization_of(data) if self.quantizes else None
+        if entry is not None:
+            finished.quantization[tensor.name] = entry
+            finished.levels.add(label)
+        finished.operations.append(_declaration("variable", tensor, shape=list(tensor.shape), label=label))
 
     def extensions(self, operations: Sequence[NnefOperation]) -> tuple[tuple[str, ...], ...]:
         """The extensions that the text has to name, each as its words."""

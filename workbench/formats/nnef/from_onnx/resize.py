@@ -30,13 +30,13 @@ def resize_19(node: HubNode, b: Builder) -> Tensor:
     mode = node.attr_string("mode")
     coordinates = node.attr_string("coordinate_transformation_mode")
     corners, crops = coordinates == "align_corners", coordinates == "tf_crop_and_resize"
-    if node.attr_string("keep_aspect_ratio_policy") != "stretch":
-        raise Refused("keep_aspect_ratio_policy is not 'stretch'")
     axes = [axis % x.rank for axis in node.attr_ints("axes") or range(x.rank)]
     scales = None if node.input(2) is None else node.require_constant(2)
-    if node.input(3) is not None:
-        node.require_constant(3)  # repeated in the output's shape
+    sizes = None if node.input(3) is None else node.require_constant(3)
     shape = node.shape(node.outputs[0])
+    policy = node.attr_string("keep_aspect_ratio_policy") or "stretch"
+    if policy != "stretch" and sizes is not None and sizes.size:
+        scales = _kept_aspect(policy, [x.shape[axis] for axis in axes], [shape[axis] for axis in axes], sizes)
     regions = node.require_constant(1).reshape(2, -1) if crops else None
     outside = np.zeros(shape, bool)
     for position, axis in enumerate(axes):
@@ -62,6 +62,22 @@ def resize_19(node: HubNode, b: Builder) -> Tensor:
         node.ignore(name)  # read where the matrix is computed
     value = node.attr_float("extrapolation_value")
     return b.op("add", x, b.const(outside * value)) if outside.any() and value else x
+
+
+def _kept_aspect(policy: str, extents: list[int], wanted: list[int], sizes: NDArray[Any]) -> NDArray[Any]:
+    """One scale for all axes: the least or the greatest of those that the sizes would give.
+
+    Raises:
+        Refused: an extent is not the scaled one as it is, but rounded, which no scale says.
+    """
+    ratios = sizes.reshape(-1).astype(np.float32) / np.asarray(extents, np.float32)
+    scale = ratios.min() if policy == "not_larger" else ratios.max()
+    if [float(scale * np.float32(extent)) for extent in extents] != wanted:
+        raise Refused(
+            f"keep_aspect_ratio_policy={policy!r}: times {scale:g} gives no whole extents, runtimes differ there",
+            "give it the scale and the extents that are meant",
+        )
+    return np.full(len(extents), scale, np.float32)
 
 
 def _matrix(node: HubNode, extent: int, wanted: int, scale: float | None, region: Region = (0.0, 1.0)) -> NDArray[Any]:

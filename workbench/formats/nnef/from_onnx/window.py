@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -149,11 +149,12 @@ class _Pool:
 
 @TABLE.lowers("MaxPool")
 def maxpool_22(node: HubNode, b: Builder) -> list[Tensor | None]:
-    """Maxima; the border takes no part."""
+    """Maxima; the border takes no part. Integers have eight bits at most, which scalars hold."""
     pool = _Pool(node, b)
+    pool.x = b.scalar(pool.x)
     columns = bool(node.attr_int("storage_order"))
     if not _is_used(node, 1):
-        return [pool.emit(b, "max_pool", pool.x, pool.extended, "ignore"), None]
+        return [b.like(pool.emit(b, "max_pool", pool.x, pool.extended, "ignore"), node.outputs[0]), None]
     if "max_pool_with_index" not in b.declared:
         raise Refused("indices of maxima are asked for, which the dialect does not have")
     padded = any(pair != (0, 0) for pair in pool.extended)
@@ -161,9 +162,9 @@ def maxpool_22(node: HubNode, b: Builder) -> list[Tensor | None]:
         if not _is_used(node, 0):
             return [None, _of_all(b, pool, pool.emit(b, "argmax_pool", pool.x, pool.padding, "constant"))]
         maxima, places = pool.emit_all(b, "max_pool_with_index", pool.x, pool.padding, "constant")
-        return [maxima, _of_all(b, pool, places)]
+        return [b.like(maxima, node.outputs[0]), _of_all(b, pool, places)]
     maxima = pool.emit(b, "max_pool", pool.x, pool.extended, "ignore")
-    return [maxima, _of_all(b, pool, _places(b, pool, columns), not columns)]
+    return [b.like(maxima, node.outputs[0]), _of_all(b, pool, _places(b, pool, columns), not columns)]
 
 
 def _places(b: Builder, pool: _Pool, columns: bool) -> Tensor:
@@ -223,13 +224,24 @@ def averagepool_22(node: HubNode, b: Builder) -> Tensor:
 @TABLE.lowers("LpPool")
 def lppool_22(node: HubNode, b: Builder) -> Tensor:
     """``(sum |x|^p)^(1/p)`` over a window."""
-    pool, p = _Pool(node, b), node.attr_int("p")
+    pool = _Pool(node, b)
+    return _norm(node, b, pool.x, lambda powered: pool.emit(b, "box", powered, pool.extended, "constant"))
+
+
+@TABLE.lowers("GlobalLpPool")
+def globallppool_22(node: HubNode, b: Builder) -> Tensor:
+    """``(sum |x|^p)^(1/p)`` over all spatial axes."""
+    x = b.tensor(node.value(0))
+    return _norm(node, b, x, lambda powered: b.op("sum_reduce", powered, axes=list(range(2, x.rank))))
+
+
+def _norm(node: HubNode, b: Builder, x: Tensor, summed: Callable[[Tensor], Tensor]) -> Tensor:
+    """The norm that the node names, of what ``summed`` adds up."""
+    p = node.attr_int("p")
     if p < 1:
         raise Refused(f"p = {p} is no norm")
-    powered = b.op("mul", pool.x, pool.x) if p == 2 else b.op("abs", pool.x)
-    if p > 2:
-        powered = b.op("pow", powered, b.number(float(p)))
-    total = pool.emit(b, "box", powered, pool.extended, "constant")
+    powered = b.op("mul", x, x) if p == 2 else b.op("abs", x)
+    total = summed(b.op("pow", powered, b.number(float(p))) if p > 2 else powered)
     if p > 2:
         return b.op("pow", total, b.number(1.0 / p))
     return total if p == 1 else b.op("sqrt", total)

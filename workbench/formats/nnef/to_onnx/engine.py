@@ -73,12 +73,9 @@ class Engine:
         self.refusals: list[Refusal] = []
 
     def run(self) -> None:
-        externals = {op.outputs[0]: op for op in self.graph.operations if op.name == "external"}
-        for name in self.graph.inputs:  # in the order of the interface, which need not be that of the body
-            self.values[name] = self._input(externals[name])
-        for operation in self.graph.operations:
-            if operation.outputs[0] in self.states:
-                self.values[operation.outputs[0]] = self._input(operation)
+        declared = {op.outputs[0]: op for op in self.graph.operations if op.name in ("external", "variable")}
+        for name in (*self.graph.inputs, *self.states):  # the order of the interface, which need not be the body's
+            self.values[name] = self._input(declared[name])
         computed = [op for op in self.graph.operations if op.name not in ("external", "variable")]
         self.emitter.reserve((*(name for op in computed for name in op.outputs), *self.states.values()))
         for operation in self.graph.operations:

@@ -41,6 +41,8 @@ def rewrites(*operations: str) -> Callable[[Rewriting], Rewriting]:
 class TractBuilder(Builder):
     """Emits operations of the tract dialect. See :class:`Builder`."""
 
+    keeps_states = False  # tract has no update
+
     def __init__(self, scalar: str) -> None:
         super().__init__(scalar)
         self.declared = tract_operations()
