@@ -107,7 +107,12 @@ def test_the_record_of_origin_is_kept(tmp_path: Path) -> None:
     assert data["scalar"] == "float32"
 
 
-@pytest.mark.parametrize("sidecar", ["", "{}", "[1]", '{"provenance": 3}', "[" * 5000, "\x00", '{"scalar": "int8"}'])
+_WORDS = '{"classifier": ["label", "nowhere", ["a"]], "metadata": {"author": 7}}'
+
+
+@pytest.mark.parametrize(
+    "sidecar", ["", "{}", "[1]", '{"provenance": 3}', "[" * 5000, "\x00", '{"scalar": "int8"}', _WORDS]
+)
 def test_a_broken_record_does_not_matter(sidecar: str, tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "m")
     (folder / "workbench.json").write_text(sidecar)

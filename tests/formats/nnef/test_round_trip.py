@@ -15,7 +15,7 @@ import pytest
 from tests.formats.nnef import khronos
 from tests.formats.nnef.test_graphs import NETS, write_net
 from tests.formats.nnef.test_operations import CASES, graph_of, write_case
-from workbench import Model, compare, load
+from workbench import Model, compare, load, samples
 
 WRITTEN_IN_PARTS = {
     "the hub has no such operation, and says it in parts": (
@@ -175,3 +175,19 @@ def test_what_is_written_is_read_by_the_reference_parser_as_it_is_here(tmp_path:
         assert "error" not in found, (name, found, graph_of(CASES[name]))
         graph = model.document.contents.graph  # type: ignore[attr-defined]
         assert numbered(described(graph)) == numbered(found["operations"]), name
+
+
+@pytest.mark.parametrize("dialect", ["khronos", "tract"])
+def test_a_classifier_keeps_its_classes_and_what_is_said_of_it(dialect: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"shapes": {"image": (1, 1, 8, 8)}, "names": {"probabilities": "p"}}
+    words = {"author": "A. Maker", "license": "MIT"}
+    source = load(samples.digits()).convert("coreml", labels=list("0123456789"), metadata=words, **options)
+    path = source.convert("nnef", dialect=dialect).save(tmp_path / "classifier.nnef.tgz")
+    model = load(path)
+    assert model.labels == tuple("0123456789")
+    assert words.items() <= model.metadata.items()
+    feeds = {"image": np.random.default_rng(0).random((1, 1, 8, 8), dtype=np.float32) * 16}
+    assert model.run(feeds)["classLabel"] == source.run(feeds)["classLabel"]
+    again = model.convert("coreml")
+    assert (again.labels, again.metadata["author"]) == (model.labels, "A. Maker")
+    assert compare(model, again).ok

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import onnx_ir as ir
 
-from workbench.document import Document, Layer, Provenance, TensorSpec
+from workbench.document import Classifier, Document, Layer, Provenance, TensorSpec
 from workbench.errors import ModelError, SaveError
 from workbench.files import inner_parts, shown
 from workbench.formats.nnef.archive import ARCHIVE_SUFFIXES, GRAPH, ModelFolder, pack
@@ -32,19 +32,32 @@ QUANT = "graph.quant"
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What NNEF has no place for: the precision of ``scalar``, where the model came from, and the input that a graph
-    without inputs is written with."""
+    """What NNEF has no place for.
+
+    Attributes:
+        scalar: the precision of ``scalar``.
+        provenance: where the model came from.
+        placeholder: the input that a graph without inputs is written with.
+        classifier: the classes of an output with probabilities.
+        metadata: what is said of the model in words.
+    """
 
     scalar: str | None = None
     provenance: Provenance | None = None
     placeholder: str | None = None
+    classifier: Classifier | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The text of ``workbench.json``."""
         record = None if self.provenance is None else json.loads(self.provenance.to_json())
-        data = {"version": 1, "scalar": self.scalar, "provenance": record}
+        data: dict[str, Any] = {"version": 1, "scalar": self.scalar, "provenance": record}
         if self.placeholder is not None:
             data["placeholder"] = self.placeholder
+        if self.classifier is not None:
+            data["classifier"] = json.loads(self.classifier.to_json())
+        if self.metadata:
+            data["metadata"] = dict(self.metadata)
         return json.dumps(data, separators=(",", ":")) + "\n"
 
     @classmethod
@@ -54,10 +67,12 @@ class Sidecar:
             data = json.loads(text)
             scalar, placeholder = data.get("scalar"), data.get("placeholder")
             provenance = Provenance.from_json(json.dumps(data["provenance"])) if data.get("provenance") else None
+            classifier = Classifier.from_json(json.dumps(data.get("classifier")))
+            metadata = {str(key): str(text) for key, text in (data.get("metadata") or {}).items()}
         except (ValueError, KeyError, AttributeError, RecursionError, TypeError):
             return cls()
         known = scalar if scalar in ("float16", "float32", "float64") else None
-        return cls(known, provenance, placeholder if isinstance(placeholder, str) else None)
+        return cls(known, provenance, placeholder if isinstance(placeholder, str) else None, classifier, metadata)
 
 
 @dataclass(frozen=True)
@@ -109,6 +124,10 @@ class NnefDocument(Document):
         self.inputs: tuple[TensorSpec, ...] = tuple(self._spec(name) for name in (*graph.inputs, *self.states))
         self.outputs: tuple[TensorSpec, ...] = (*(self._spec(name) for name in graph.outputs), *after)
         self.provenance: Provenance | None = contents.sidecar.provenance
+        self.metadata = contents.sidecar.metadata
+        classifier = contents.sidecar.classifier
+        known = classifier is not None and any(spec.name == classifier.probabilities for spec in self.outputs)
+        self.classifier = classifier if known else None
 
     def _known_shapes(self) -> Mapping[str, Shape | tuple[Any, ...]]:
         return _shapes(self.contents.graph, self.name)

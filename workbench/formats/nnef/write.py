@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from workbench.document import Document, Progress, Provenance, TensorLink
+from workbench.document import Classifier, Document, Progress, Provenance, TensorLink
 from workbench.errors import Refusal
 from workbench.formats.base import Draft, Source
 from workbench.formats.nnef.document import Sidecar
@@ -147,7 +147,13 @@ class NnefDraft(Draft):
         progress("writing NNEF", 0.0)
         builder, finished = self._builder, emission.finished
         graph, placeholder = with_placeholder(emission.graph)
-        sidecar = Sidecar(builder.scalar_dtype, emission.provenance, placeholder)
+        sidecar = Sidecar(
+            builder.scalar_dtype,
+            emission.provenance,
+            placeholder,
+            _classifier(self._source, emission.provenance),
+            self._source.metadata,
+        )
         text, quant = print_graph(graph, builder.declared), print_quantization(finished.quantization)
         contents = assemble(text, quant, sidecar.to_json(), lambda label: _opened(finished, label), self._source.name)
         progress("writing NNEF", 1.0)
@@ -214,3 +220,12 @@ def _results(values: dict[str, object]) -> list[Tensor]:
         items = value if isinstance(value, list) else [value]
         found += [item for item in items if isinstance(item, Tensor)]
     return found
+
+
+def _classifier(source: Source, provenance: Provenance) -> Classifier | None:
+    """The source's classes, of the output as it is called here."""
+    if source.classifier is None:
+        return None
+    own = (name for name, spec in provenance.outputs.items() if spec.name == source.classifier.probabilities)
+    name = next(own, None)
+    return None if name is None else replace(source.classifier, probabilities=name)
