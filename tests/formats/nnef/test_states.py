@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tests.formats.nnef import khronos
 from workbench import Model, ModelError, OptionError, compare, load
 from workbench.formats.nnef.tensors import write_tensor
+from workbench.hub.on_disk import OnDisk
 
 Array = NDArray[Any]
 
@@ -237,6 +238,30 @@ def test_a_state_with_a_value_for_good_is_a_constant(tmp_path: Path) -> None:
     made = swap.convert("nnef", constants={"x": X})
     assert made.states == {"z": "z_out"}
     np.testing.assert_array_equal(made.run({"a": X})["z_out"], X)
+
+
+def test_large_variables_stay_in_their_files(tmp_path: Path) -> None:
+    """Beyond the size from which an ONNX file is walked: what a state begins with is copied from file to file."""
+    count = 2_200_000
+    (tmp_path / "m" / "deep").mkdir(parents=True)
+    (tmp_path / "m" / "graph.nnef").write_text(f"""version 1.0;
+graph large(x) -> (y)
+{{
+    x = external<scalar>(shape = [{count}]);
+    w = variable<scalar>(shape = [{count}], label = 'deep/w');
+    y = add(x, w);
+    n = update(w, y);
+}}
+""")
+    write_tensor(tmp_path / "m" / "deep" / "w.dat", np.random.default_rng(9).normal(size=count).astype(np.float32))
+    through = converted(load(tmp_path / "m"), "onnx", tmp_path)
+    assert type(through.document.start("w")) is OnDisk
+    made = converted(through, "nnef", tmp_path)
+    assert labels(made) == {"w": "deep/w"}
+    one, other = (tmp_path / folder / "deep" / "w.dat" for folder in ("m", "made.nnef"))
+    assert one.read_bytes() == other.read_bytes()
+    again = through.save(tmp_path / "again.onnx")
+    assert again.read_bytes() == (tmp_path / "made.onnx").read_bytes()
 
 
 def test_a_model_of_nothing_but_states_has_no_input(tmp_path: Path) -> None:
