@@ -233,6 +233,16 @@ def test_a_record_of_states_that_is_not_true_is_not_believed(record: str, tmp_pa
     np.testing.assert_array_equal(made.run({"a": X})["y"], X + Z)
 
 
+@pytest.mark.parametrize("start", [np.zeros(3, np.float32), np.zeros(2, np.int64)])
+def test_a_default_of_another_type_is_no_start(start: Array, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    proto = onnx.load(str(model(tmp_path / "m").convert("onnx").save(tmp_path / "m.onnx")))
+    for tensor in proto.graph.initializer:
+        if tensor.name == "x":
+            tensor.CopyFrom(onnx.numpy_helper.from_array(start, "x"))
+    assert load(proto).states == {"z": "z_out"}
+
+
 def test_a_state_with_a_value_for_good_is_a_constant(tmp_path: Path) -> None:
     swap = model(tmp_path / "m")
     made = swap.convert("nnef", constants={"x": X})
