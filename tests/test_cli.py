@@ -204,6 +204,14 @@ def test_compare_writes_everything_that_it_is_asked_for(tmp_path: Path, capsys: 
     script = subprocess.run([sys.executable, str(repro / "show_difference.py")], capture_output=True, check=False)
     assert script.returncode == 0
     assert main(["compare", DIGITS, faulty, "--repro", str(repro)]) == 2, "nothing is replaced"
+    assert "--overwrite" in capsys.readouterr().err
+    (repro / "REPORT.md").write_text("old", encoding="utf-8")
+    again = ["--repro", str(repro), "--model-explorer", str(explorer), "--overwrite"]
+    assert main(["compare", DIGITS, faulty, *again]) == 1, "of an earlier comparison it is, if that is said"
+    assert "dense1" in (repro / "REPORT.md").read_text(encoding="utf-8")
+    (tmp_path / "mine").mkdir()
+    assert main(["compare", DIGITS, faulty, "--repro", str(tmp_path / "mine"), "--overwrite"]) == 2
+    assert "has no repro.json, so it is not replaced" in capsys.readouterr().err
     assert main(["compare", DIGITS, DIGITS, "--repro", str(tmp_path / "none")]) == 0
     assert "nothing to reproduce" in capsys.readouterr().out
     assert not (tmp_path / "none").exists()

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.hostile.corpus.archive_files import nameless
 from tests.widgets.fakes import FakeModel
 from workbench import Range, load, samples
 from workbench.errors import Cancelled, ConversionError, LimitError, ModelError, SaveError, WorkbenchError
@@ -298,6 +299,11 @@ def test_a_zip_of_the_contents_gets_the_archives_name() -> None:
 def test_a_zip_cannot_write_outside(name: str) -> None:
     with pytest.raises(ModelError, match="outside"):
         uploaded("a.zip", zipped((name, b"x"))).finish()
+
+
+def test_a_zip_with_a_member_without_a_name_is_refused() -> None:
+    with pytest.raises(ModelError, match="outside"):
+        uploaded("a.zip", nameless(zipped(("?", b"x")))).finish()
 
 
 def test_a_zip_with_a_link_is_refused() -> None:

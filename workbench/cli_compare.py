@@ -31,6 +31,7 @@ def add_commands(commands: Any) -> None:
     compare.add_argument("--repro", metavar="FOLDER", help="write what shows the error of the worst layer")
     compare.add_argument("--layer", metavar="NAME", help="the layer that --repro is about instead")
     compare.add_argument("--model-explorer", metavar="FOLDER", help="write graphs and errors for Model Explorer")
+    compare.add_argument("--overwrite", action="store_true", help="replace the folders of an earlier comparison")
     compare.set_defaults(command=_compare)
 
     record = commands.add_parser("record", help="run a model and keep its tensors, to compare them elsewhere")
@@ -77,6 +78,7 @@ def _compare(chosen: argparse.Namespace) -> int:
 
     if chosen.layer and not chosen.repro:
         raise OptionError("--layer says which layer --repro is about; give --repro FOLDER as well.")
+    _check_folders(chosen)
     mode = "isolated" if chosen.isolated else "both"
     models = load(chosen.reference), load(chosen.target)
     report = compare(*models, feeds=_feeds(chosen), mode=mode, seed=chosen.seed)
@@ -88,10 +90,24 @@ def _compare(chosen: argparse.Namespace) -> int:
     if chosen.save:
         print(f"written: {report.save(chosen.save)}")
     if chosen.model_explorer:
-        print(f"written: {report.to_model_explorer(chosen.model_explorer)}")
+        print(f"written: {report.to_model_explorer(chosen.model_explorer, overwrite=chosen.overwrite)}")
     if chosen.repro:
         _repro(report, chosen)
     return verdict(report)
+
+
+def _check_folders(chosen: argparse.Namespace) -> None:
+    """Refuse folders that could not be written, before the work and not after it.
+
+    Raises:
+        SaveError: one is there already.
+    """
+    from workbench.compare import model_explorer, repro
+    from workbench.files import check_replaceable
+
+    for folder, mark in ((chosen.repro, repro.MARK), (chosen.model_explorer, model_explorer.MARK)):
+        if folder:
+            check_replaceable(Path(folder).expanduser(), mark, overwrite=chosen.overwrite)
 
 
 def _repro(report: Report, chosen: argparse.Namespace) -> None:
@@ -99,7 +115,7 @@ def _repro(report: Report, chosen: argparse.Namespace) -> None:
     if row is None:
         print("nothing fails, so there is nothing to reproduce; --layer NAME writes a layer that is ok")
     else:
-        print(f"written: {report.repro(row, chosen.repro)}")
+        print(f"written: {report.repro(row, chosen.repro, overwrite=chosen.overwrite)}")
 
 
 def verdict(report: Report) -> int:

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
+from zipfile import ZipInfo
 
 from workbench.errors import ModelError, SaveError
 
@@ -53,6 +54,11 @@ def inner_parts(name: str) -> tuple[str, ...] | None:
     if not parts or outside or ":" in parts[0] or (os.name == "nt" and any(":" in part for part in parts)):
         return None
     return parts
+
+
+def is_folder(member: ZipInfo) -> bool:
+    """Whether a member of a zip is a folder; its own ``is_dir`` reads a last letter that a hostile name has not."""
+    return member.filename.endswith("/")
 
 
 def shown(name: str) -> str:
@@ -111,6 +117,22 @@ def _hash_into(found: Any, path: Path) -> None:
     with path.open("rb", buffering=0) as handle:
         while count := handle.readinto(piece):
             found.update(piece[:count])
+
+
+def check_replaceable(folder: Path, mark: str, *, overwrite: bool) -> None:
+    """Refuse a folder that exists, unless it is to be replaced and has the file by which folders of its kind are known.
+
+    A folder that is anything else (a home, a repository) is never replaced.
+
+    Raises:
+        SaveError: it is refused.
+    """
+    if not os.path.lexists(folder):
+        return
+    if not overwrite:
+        raise SaveError(f"{folder} exists; choose another name or pass overwrite=True. Nothing was written.")
+    if folder.is_symlink() or not (folder / mark).is_file():
+        raise SaveError(f"{folder} exists and has no {mark}, so it is not replaced; choose another name.")
 
 
 @contextlib.contextmanager

@@ -83,7 +83,9 @@ def read_npy(handle: IO[bytes], size: int, where: str) -> Array:
     shape, fortran, dtype = readers[version](handle)  # type: ignore[no-untyped-call]
     count = math.prod(shape)
     limits.check("tensor_elements", count, where)
-    if dtype.hasobject or count * dtype.itemsize != size - handle.tell():
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are not read, since they could run code; write plain numbers")
+    if count * dtype.itemsize != size - handle.tell():
         raise ValueError(f"{count} elements of {dtype} are declared, {size - handle.tell()} bytes are there")
     array: Array = np.frombuffer(handle.read(), dtype=dtype).reshape(shape, order="F" if fortran else "C")
     whole: Array = np.ascontiguousarray(array).reshape(shape)

@@ -146,15 +146,22 @@ class LabPage:
         cells: list[dict[str, Any]] = self.page.evaluate(_CELLS)
         return cells
 
-    def screenshot(self, name: str) -> Path:
-        """Write what the page shows to the artifacts folder."""
+    def screenshot(self, name: str, of: Locator | None = None) -> Path:
+        """Write what the page shows to the artifacts folder; with `of`, as much of that as is in sight."""
         path = self._artifacts / f"{name}.png"
-        self.page.screenshot(path=path)
+        box = None if of is None else of.bounding_box()
+        if box is None:
+            self.page.screenshot(path=path)
+        else:
+            size = self.page.viewport_size or {"height": 900}
+            shown = min(box["height"], size["height"] - box["y"] - 30)  # above JupyterLab's status bar
+            self.page.screenshot(path=path, clip={**box, "height": shown})
         return path
 
-    def picture(self, name: str) -> None:
+    def picture(self, name: str, of: Locator | None = None) -> None:
         """A screenshot; `make pictures` (WORKBENCH_PICTURES) renews those that the documentation has."""
-        taken = self.screenshot(name)
+        taken = self.screenshot(name, of)
         if os.environ.get("WORKBENCH_PICTURES") and (PICTURES / taken.name).exists():
             with Image.open(taken) as whole:
-                whole.convert("RGB").quantize(256).save(PICTURES / taken.name, optimize=True)
+                colours = whole.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=4)
+                colours.save(PICTURES / taken.name, optimize=True)

@@ -1,4 +1,7 @@
-"""Keys in a widget of a notebook in command mode: they are the widget's, not commands that cut and insert cells."""
+"""Keys in a widget of a notebook in command mode are the widget's, not commands that cut and insert cells.
+
+And everything in it can be reached by them, has a name, and can be read.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ import nbformat
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.accessible import faint_words, tab_stops
 from tests.browser.labpage import LabPage
+from tests.browser.models import write_notebook
+from tests.browser.widgetpage import LONG, expect_done, step, the_widget
 
 _SHOWN = "import workbench as wb\nwb.Workbench(wb.samples.digits()).convert('nnef', shapes={'image': (1, 1, 8, 8)})"
 _STANDING = """() => {
@@ -62,3 +68,84 @@ def test_escape_leaves_the_choice_and_tabs_name_their_panels(lab_with_widget: La
     panel = page.locator(f"#{tab.get_attribute('aria-controls')}")
     expect(panel).to_have_role("tabpanel")
     expect(panel).to_be_visible()
+
+
+_FAILING = (
+    "import workbench as wb\n"
+    "shown = wb.Workbench(wb.samples.digits())\n"
+    "shown.convert('coreml', precision='fp16', shapes={'image': (1, 1, 8, 8)}).compare(tolerance=1e-6)\n"
+    "shown.select(2)\n"
+    "shown"
+)
+# One stop that only this step has.
+_STEPS = {
+    "import": ("combobox", "Path"),
+    "inspect": ("application", "arrow keys follow the edges"),
+    "convert": ("combobox", "precision"),
+    "compare": ("slider", "Error profile"),
+    "export": ("textbox", "Report"),
+}
+
+
+@pytest.fixture
+def lab_that_fails(lab: LabPage, folder: Path) -> LabPage:
+    write_notebook(folder / "fails.ipynb", _FAILING)
+    lab.open(f"{folder.name}/fails.ipynb")
+    lab.run_all_cells()
+    expect_done(the_widget(lab), "Compare")
+    return lab
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_stop_of_tab_has_a_name_and_a_ring_and_every_word_can_be_read(
+    lab_that_fails: LabPage, dark: bool
+) -> None:
+    lab = lab_that_fails
+    lab.set_theme(dark=dark)
+    for name, (role, label) in _STEPS.items():
+        assert lab.ask(f"shown.go({name!r}).bar.current") == name
+        if name == "convert":
+            lab.ask("setattr(shown.steps['convert'].more, 'value', True)")
+        if name == "export":
+            lab.ask("len(shown.show_code())")
+        lab.page.wait_for_timeout(500)
+        stops = tab_stops(lab)
+        assert [stop for stop in stops if stop.role == role and label in stop.name], (name, stops)
+        assert not [stop for stop in stops if not (stop.name and stop.ringed and stop.in_sight)], name
+        count, faint = faint_words(lab)
+        assert count > 10
+        assert not faint, name
+
+
+def test_toggles_tell_whether_they_are_pressed_and_what_they_show(lab_that_fails: LabPage) -> None:
+    widget = the_widget(lab_that_fails)
+    step(widget, "Convert").click()
+    group = widget.get_by_role("group", name="Target")
+    expect(group.get_by_role("button", name="Core ML", pressed=True)).to_be_visible()
+    expect(group.get_by_role("button", name="NNEF", pressed=False)).to_be_visible()
+    more = widget.get_by_role("button", name="More options", expanded=False)
+    more.press("Space")
+    expect(widget.get_by_role("button", name="More options", expanded=True)).to_be_visible()
+    expect(widget.get_by_label("label_name")).to_be_visible()
+    expect(widget.get_by_role("tabpanel", name="Convert", exact=True)).to_be_visible()
+
+
+def test_n_and_p_go_to_what_fails_in_profile_and_table(lab_that_fails: LabPage) -> None:
+    lab, widget = lab_that_fails, the_widget(lab_that_fails)
+    failing = lab.ask("[at for at, row in enumerate(shown.session.report.rows) if row.status == 'failing']")
+    assert len(failing) > 2
+    profile = widget.get_by_role("slider", name="Error profile").filter(visible=True)
+    grid = widget.get_by_role("grid", name="Layers").filter(visible=True)
+
+    def expect_chosen(at: int) -> None:
+        expect(profile).to_have_attribute("aria-valuenow", str(at + 1), timeout=LONG)
+        expect(grid.locator('[aria-selected="true"]')).to_have_attribute("data-row", str(at), timeout=LONG)
+
+    profile.press("Escape")
+    for view, key, at in ((profile, "n", 0), (profile, "n", 1), (grid, "n", 2), (grid, "p", 1), (grid, "p", 0)):
+        view.press(key)
+        expect_chosen(failing[at])
+    grid.press("p")
+    expect_chosen(failing[-1])
+    widget.get_by_role("button", name="Next failing").click()
+    expect_chosen(failing[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 import workbench as wb
 from tests.browser.labpage import LabPage
@@ -29,6 +29,19 @@ def test_the_tutorial_runs_when_the_server_was_started_on_it(lab: LabPage, serve
     assert not [
         output for cell in lab.cells() for output in cell.get("outputs", []) if output["output_type"] == "error"
     ]
+
+
+def picture_for_the_readme(lab: LabPage, widget: Locator) -> None:
+    """The whole of Compare, from the steps to the graphs, in a high window."""
+    widget.get_by_role("searchbox").filter(visible=True).fill("")
+    lab.set_theme(dark=False)
+    lab.page.set_viewport_size({"width": 1280, "height": 1330})
+    lab.page.mouse.move(0, 0)
+    lab.page.evaluate(
+        "document.activeElement.blur(); document.querySelector('.jp-Notebook .wb-workbench').scrollIntoView()"
+    )
+    lab.page.wait_for_timeout(500)
+    lab.picture("workbench", of=widget)
 
 
 @pytest.mark.parametrize(("theme", "precision"), [("light", "fp32"), ("dark", "fp16")])
@@ -69,6 +82,8 @@ def test_the_widget_is_stepped_through_to_a_package(lab: LabPage, folder: Path, 
         expect(tensors.filter(has_text="Difference")).to_be_visible(timeout=LONG)
     tensors.last.scroll_into_view_if_needed()
     lab.picture(f"workbench-tensors-{theme}")
+    if precision == "fp16":
+        picture_for_the_readme(lab, widget)
 
     step(widget, "Export").click()
     path = widget.get_by_label("Path").filter(visible=True)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.compare.support import build, chain, converted, same_names, source
 from workbench.compare import Report, compare
-from workbench.compare.fits import parametric, structural
+from workbench.compare.fits import parametric, rearranged, structural
 from workbench.compare.signature import CHECKS, Signature
 from workbench.hub import Emitter
 
@@ -178,6 +178,16 @@ def quantised(shift: float) -> Emit:
     return then(rounded, op("Div", np.float32(16)))
 
 
+def dense(*between: Emit) -> Emit:
+    """A product and an addition, with something between them, in one layer; what comes out says little of it."""
+    return then(op("MatMul", MATRIX), *between, op("Add", ROWS[0]), op("Softmax", axis=1))
+
+
+def erf_plus_one(emitter: Emitter, x: ir.Value) -> ir.Value:
+    erf = emitter.op("Erf", emitter.op("Div", x, emitter.const(np.float32(np.sqrt(2)))))
+    return emitter.op("Add", erf, emitter.const(np.float32(1)))
+
+
 PLAIN = op("Mul", np.float32(1.5))
 NORMAL = (np.ones(6, np.float32), BIAS, BIAS / 9, np.full(6, 0.05, np.float32))
 LSTM = tuple(np.random.default_rng(8).standard_normal((1, 32, 8)).astype(np.float32) / 3 for _ in range(2))
@@ -206,6 +216,28 @@ CASES = [
     Case("permuted axes", PLAIN, then(PLAIN, op("Transpose", perm=[0, 2, 3, 1]), reshaped(1, 6, 9, 9)), name="NHWC"),
     Case("channel order", PLAIN, then(PLAIN, op("Gather", [0, 2, 1, 3, 4, 5], axis=1)), name="channels exchanged"),
     Case("channel order", conv(), conv(SQUARE[:, ::-1]), name="input channels reversed"),
+    Case(
+        "channel order",
+        op("Relu"),
+        then(op("Relu"), op("Gather", [4, 5, 0, 1, 2, 3], axis=1)),
+        x=IMAGE * np.asarray([1, -1, 1, -1, 1, 1], np.float32)[:, None, None] * np.sign(IMAGE),
+        name="channels rotated, some of them dead",
+    ),
+    Case(
+        "weight order",
+        then(
+            lambda e, x: e.op("MatMul", x, e.op("Reshape", e.const(MATRIX.reshape(-1)), e.const([16, 16]))),
+        ),
+        op("MatMul", np.roll(MATRIX, 3, axis=0)),
+        ROWS[:1],
+        name="rows of a weight that is reshaped",
+    ),
+    Case(
+        "activation added",
+        conv(),
+        then(conv(), op("Relu"), op("Cast", to=10), op("Cast", to=1)),
+        name="Relu, its peak rounded",
+    ),
     Case("transposed weight", conv(), conv(SQUARE.swapaxes(2, 3)), name="kernel transposed"),
     Case("transposed weight", conv(), conv(SQUARE.swapaxes(0, 1)), name="channels of the weight transposed"),
     Case("transposed weight", op("MatMul", MATRIX), op("MatMul", MATRIX.T), ROWS),
@@ -240,6 +272,31 @@ CASES = [
     Case("activation added", PLAIN, then(PLAIN, op("Tanh"))),
     Case("other activation", op("Gelu"), op("Gelu", approximate="tanh"), 3 * IMAGE),
     Case("other activation", op("LeakyRelu", alpha=0.01), op("LeakyRelu", alpha=0.2), name="another alpha"),
+    Case("activation added", dense(), dense(op("Relu")), ROWS, "undone, the target gives", "Relu inside of a layer"),
+    Case("saturated", dense(), dense(op("Min", np.float32(0.5))), ROWS, "ends the values", "bound inside of a layer"),
+    Case(
+        "permuted axes",
+        dense(),
+        dense(op("Transpose", perm=[1, 0]), reshaped(4, 16)),
+        ROWS,
+        "inside of the layer",
+        "order inside of a layer",
+    ),
+    Case(
+        "channel order",
+        then(op("Tanh"), op("MatMul", MATRIX), op("Softmax", axis=1)),
+        then(op("Gather", np.arange(16)[::-1].copy(), axis=1), op("Tanh"), op("MatMul", MATRIX), op("Softmax", axis=1)),
+        ROWS,
+        "inside of the layer",
+        "what a layer reads",
+    ),
+    Case(
+        "other activation",
+        then(lambda e, x: e.op("Mul", e.op("Mul", x, e.const(np.float32(0.5))), erf_plus_one(e, x))),
+        op("Relu"),
+        evidence="instead of Gelu (exact)",
+        name="another than what is written as many",
+    ),
     Case("off by one", quantised(0), quantised(-0.5), evidence="step 0.0625"),
     Case(
         "epsilon",
@@ -316,3 +373,11 @@ def test_nothing_is_explained_by_chance() -> None:
     y = x + 0.1 * RNG.standard_normal(x.shape)
     difference = float(np.linalg.norm(x - y))
     assert all(fit.left > 0.5 * difference for fit in (*structural(x, y, 1e-9), *parametric(x, y)))
+
+
+def test_a_slice_of_one_element_has_a_near_one_by_chance() -> None:
+    """Of a thousand numbers some one is near any other: that says nothing of indices, unless nothing is left."""
+    x, y = RNG.standard_normal((2, 1, 1000))
+    assert not list(rearranged(x, y, 1e-3))
+    moved = x[:, np.maximum(np.arange(1000) - 1, 0)]
+    assert [fit.kind for fit in rearranged(x, moved, 1e-3)] == ["indices"]

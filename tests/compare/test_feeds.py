@@ -12,7 +12,7 @@ from tests.compare.support import build, converted, source
 from workbench.compare import compare
 from workbench.compare.feeds import Feeder
 from workbench.compare.match import match
-from workbench.errors import ExecutionError
+from workbench.errors import ExecutionError, LimitError
 from workbench.hub import Emitter
 
 DTYPES = ("float16", "float32", "float64", "int8", "uint8", "int32", "int64", "bool")
@@ -44,6 +44,13 @@ def identity(name: str, dtype: str = "float32", shape: Any = ("n", 4)) -> Any:
             return [emitter.rename(emitter.op("Identity", x), "y")]
 
     return build(emit)
+
+
+@pytest.mark.parametrize("shape", [(0, 1 << 62), (1 << 40,), (1 << 20, 1 << 20)])
+def test_random_feeds_are_bounded(shape: tuple[int, ...]) -> None:
+    model = source(identity("x", shape=shape))
+    with pytest.raises(LimitError, match=r"the input x: .*tensor_elements"):
+        Feeder(model, model, match(model, model)).random()
 
 
 def test_a_dynamic_reference_takes_the_sizes_of_a_fixed_target() -> None:

@@ -118,17 +118,84 @@ def _raise() -> Any:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (3, "a int is no feed"),
-        (X, "a ndarray without a name, but the inputs are a: float32"),
-        ([(X,)], "1 arrays for 2 inputs"),
+        (3, "3 is no feed"),
+        (X, "of type ndarray without a name, but the inputs are a: float32"),
+        ([(X,)], "a sample has 1 array, the inputs are a: float32"),
         (_raise, "the function raised KeyError"),
-        ([3], "a int without a name"),
+        ([3], "of type int without a name"),
     ],
 )
 def test_what_is_no_feed_is_named(given: Any, message: str) -> None:
     model = source(build(joined))
     with pytest.raises(ExecutionError, match=message):
         compare(model, model, feeds=given)
+
+
+def _stopping() -> Iterator[Any]:
+    yield {"x": X}
+    raise RuntimeError("the disk is gone")
+
+
+def _made(name: str, *files: str) -> Callable[[Path], Path]:
+    """A folder with empty files, or a file that is not there."""
+
+    def make(path: Path) -> Path:
+        if files:
+            (path / name).mkdir()
+            for file in files:
+                (path / name / file).touch()
+        return path / name
+
+    return make
+
+
+def _archive(path: Path, **arrays: Any) -> Path:
+    np.savez(path / "samples.npz", **arrays)
+    return path / "samples.npz"
+
+
+WRONG: list[tuple[str, Callable[[Path], Any], str]] = [
+    (
+        "missing file",
+        _made("no.npz"),
+        r"no\.npz: no such file or folder; numpy\.savez\(path, \*\*\{'x': array\}\)",
+    ),
+    ("missing picture", _made("no.png"), r"no\.png: no such file or folder; numpy\.savez"),
+    ("file of a near name", lambda path: _archive(path, x=X).with_name("sample.npz"), r"did you mean 'samples\.npz'\?"),
+    ("missing folder", lambda path: path / "no" / "x.npz", r"x\.npz: no such .* \(there is no folder '.*no'\)"),
+    ("empty path", lambda path: "", "the path is empty; numpy.savez"),
+    ("folder without samples", _made("texts", "a.txt"), "no pictures, .npz or .npy files are in it .* give a folder"),
+    ("folder of two kinds", _made("both", "a.npy", "b.png"), r"pictures and arrays.*wb\.Images\(folder\)"),
+    ("missing pictures", lambda path: Images(path / "no"), "no such file or folder; give one picture or a folder"),
+    (
+        "another name",
+        lambda path: _archive(path, y=X),
+        r"samples\.npz.*neither model has an input 'y'.*takes x: fl",
+    ),
+    ("a name nearly right", lambda path: {"xx": X}, "Did you mean 'x'"),
+    ("no name", lambda path: _archive(path), r"nothing is known for the input x.*add it to the feeds: \{'x': array\}"),
+    ("objects", lambda path: _archive(path, x=np.array([{}])), "holds Python objects, which are not read, since"),
+    ("texts", lambda path: {"x": np.array(["a"])}, "'x' is text, the input takes float32; the feed"),
+    ("nothing", lambda path: {"x": None}, "'x' is made of Python objects, the input takes float32; the feed"),
+    ("second sample", lambda path: [{"x": X}, {"x": X[:, 1:]}], r"sample 1 \(counted from 0\).*has the shape \[2, 3\]"),
+    ("iterator that fails", lambda path: _stopping(), "after 1 samples what gives them raised RuntimeError: the disk"),
+]
+
+
+@pytest.mark.parametrize(("give", "message"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG])
+def test_what_is_wrong_is_said_with_its_place_and_a_way_out(
+    give: Callable[[Path], Any], message: str, tmp_path: Path
+) -> None:
+    model = source(build(doubled))
+    with pytest.raises(ExecutionError, match=message):
+        compare(model, model, feeds=give(tmp_path))
+
+
+def test_nan_in_the_feeds_is_noted() -> None:
+    model = source(build(doubled))
+    notes = compare(model, model, feeds={"x": X * np.float32("nan")}).notes
+    assert any("the feed 'x' has NaN" in note for note in notes)
+    assert not any("NaN" in note for note in compare(model, model, feeds={"x": X}).notes)
 
 
 def test_a_lone_array_needs_a_lone_input(tmp_path: Path) -> None:

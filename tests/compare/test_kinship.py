@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from tests.compare.support import build, source
 from workbench.compare import compare
-from workbench.compare.kinship import print_of, relation
+from workbench.compare.namesakes import layout
+from workbench.compare.prints import print_of, relation
+from workbench.errors import ExecutionError
 from workbench.hub import Emitter
 from workbench.model import Model
 
@@ -206,3 +208,109 @@ def test_numbers_that_are_not_finite_do_not_get_in_the_way() -> None:
     assert first is not None
     assert second is not None
     assert relation(first, second, 1e-6) == (1, 0)
+
+
+# places
+
+
+def convolved(*, gain: float = 1.0, at: int = 0, last: bool = False, inputs_last: bool = False) -> Model:
+    """Three convolutions and a classifier; one weight is multiplied by a factor.
+
+    Args:
+        gain: of the weight of convolution number ``at``.
+        last: activations have their channels last, and other names.
+        inputs_last: the input has, too.
+    """
+    rng = np.random.default_rng(3)
+    kernels = [rng.normal(0, 0.3, shape).astype(np.float32) for shape in ((6, 3, 3, 3), (5, 6, 3, 3), (5, 5, 1, 1))]
+    dense = rng.normal(0, 0.3, (5, 4)).astype(np.float32)
+    mark = "q" if last else "p"
+
+    def emit(emitter: Emitter) -> list[ir.Value]:
+        x = emitter.input("image" if last else "x", "float32", [1, 8, 7, 3] if inputs_last else [1, 3, 8, 7])
+        if inputs_last:
+            with emitter.layer(["turn"]):
+                x = emitter.op("Transpose", x, perm=[0, 3, 1, 2])
+        for index, kernel in enumerate(kernels):
+            with emitter.layer([f"{mark}conv{index}"]):
+                weights = emitter.const(kernel * np.float32(gain if index == at else 1.0))
+                pads = [kernel.shape[-1] // 2] * 4
+                x = emitter.rename(emitter.op("Conv", x, weights, pads=pads), f"{mark}conv{index}_out")
+            if last:
+                with emitter.layer([f"there{index}"]):
+                    x = emitter.op("Transpose", x, perm=[0, 2, 3, 1])
+            with emitter.layer([f"{mark}act{index}"]):
+                x = emitter.rename(emitter.op("Tanh", x), f"{mark}act{index}_out")
+            if last and index < 2:
+                with emitter.layer([f"back{index}"]):
+                    x = emitter.op("Transpose", x, perm=[0, 3, 1, 2])
+        with emitter.layer([f"{mark}mean"]):
+            axes = emitter.const([1, 2] if last else [2, 3])
+            x = emitter.rename(emitter.op("ReduceMean", x, axes, keepdims=0), f"{mark}mean_out")
+        with emitter.layer([f"{mark}dense"]):
+            x = emitter.rename(emitter.op("MatMul", x, emitter.const(dense)), f"{mark}dense_out")
+        with emitter.layer([f"{mark}soft"]):
+            return [emitter.rename(emitter.op("Softmax", x, axis=1), f"{mark}y")]
+
+    return source(build(emit), name=mark)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize("inputs_last", [False, True])
+@pytest.mark.parametrize("gain", [1.2, 30.0], ids=["small", "gross"])
+def test_a_fault_is_found_across_layouts_from_the_first_layer_on(at: int, inputs_last: bool, gain: float) -> None:
+    report = compare(convolved(), convolved(gain=gain, at=at, last=True, inputs_last=inputs_last))
+    assert report.first_bad is not None
+    assert report.first_bad.layer == f"pconv{at}", str(report)
+    assert [row.layer for row in report.culprits()] == [f"pconv{at}"]
+    assert {row.tensor[1:] == row.target_tensor[1:] for row in report.rows} == {True}, "each has its counterpart"
+    assert {row.blame for row in report.rows[: 2 * at]} <= {""}
+    assert report.first_bad.signature is not None
+    assert report.first_bad.signature.kind == "gain"
+
+
+def test_the_layout_of_an_input_is_told_from_its_sizes_and_said() -> None:
+    first, second = convolved(), convolved(last=True, inputs_last=True)
+    for report in (compare(first, second), compare(second, first)):
+        assert report.ok, str(report)
+        assert any("in another layout" in note for note in report.notes)
+    image = np.random.default_rng(1).random((1, 3, 8, 7), dtype=np.float32)
+    given_either = [compare(first, second, feeds) for feeds in ({"x": image}, {"image": image.transpose(0, 2, 3, 1)})]
+    assert [report.rows for report in given_either[:1]] == [report.rows for report in given_either[1:]]
+    assert not any("layout" in note for note in compare(first, convolved(last=True)).notes)
+
+
+@pytest.mark.parametrize(
+    ("reference", "target", "expected"),
+    [
+        ([1, 3, 8, 7], [1, 8, 7, 3], (0, 3, 1, 2)),
+        ([1, 8, 7, 3], [1, 3, 8, 7], (0, 2, 3, 1)),
+        (["n", 3, "h", "w"], ["n", "h", "w", 3], (0, 3, 1, 2)),
+        ([2, 4, 9], [2, 9, 4], (0, 2, 1)),
+        ([1, 3, 3, 3], [1, 3, 3, 3], None),
+        (["n", 3, "h", "w"], ["n", 3, 8, 7], None),
+        (["n", "c", "h", "w"], ["n", "h", "w", 3], None),
+        ([1, 3, 8, 7], [1, 7, 8, 3], None),
+        ([1, 3, 8, 7], [3, 8, 7], None),
+        ([4, 6], [6, 4], None),
+        (None, [1, 2, 3], None),
+    ],
+)
+def test_a_layout_is_seen_only_where_sizes_say_so(reference: Any, target: Any, expected: Any) -> None:
+    assert layout(reference, target) == expected
+
+
+def test_inputs_that_cannot_be_told_apart_are_asked_for_by_name() -> None:
+    def sum_of(names: tuple[str, str]) -> Model:
+        def emit(emitter: Emitter) -> list[ir.Value]:
+            values = [emitter.input(name, "float32", [2, 3]) for name in names]
+            with emitter.layer(["sub"]):
+                return [emitter.rename(emitter.op("Sub", *values), "y")]
+
+        return source(build(emit))
+
+    first, second = sum_of(("a", "b")), sum_of(("p", "q"))
+    with pytest.raises(ExecutionError, match=r"the input p.*which input.*\(a: float32\[2, 3\], b.*\{'p': array, 'a'"):
+        compare(first, second)
+    feeds = dict(zip("abpq", RNG.random((4, 2, 3)).astype(np.float32), strict=True))
+    assert compare(first, second, {**feeds, "p": feeds["a"], "q": feeds["b"]}).ok

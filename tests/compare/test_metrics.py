@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from workbench.compare import Metrics, measure
+from workbench.compare.blocks import take
 from workbench.compare.metrics import Accumulator
 from workbench.compare.sums import BLOCK, Base, same_bits, squared_distance
 
@@ -241,13 +243,33 @@ def test_what_is_known_of_the_reference_changes_no_figure() -> None:
         x = (RANDOM.standard_normal(BLOCK + 9) * scale).astype(np.float32)
         for y in (x, (x * np.float32(1.001)).astype(np.float32), -x, np.zeros_like(x)):
             helped = Accumulator()
-            helped.update(x, y, 0, Base(x), same_bits(x, y))
+            rest = helped.begin(x, y, 0, Base(x), same_bits(x, y))
+            assert (rest is None) == (x is y)
+            take([rest] if rest else [])
             assert helped.finish() == measure(x, y)
     x[3] = np.nan
     helped = Accumulator()
-    helped.update(x, x.copy(), 0, Base(x), True)
+    take([helped.begin(x, x.copy(), 0, Base(x), True)])
     assert helped.finish() == measure(x, x.copy())
     assert helped.finish().nan == (1, 1)
+
+
+def test_two_runs_side_by_side_are_measured_as_each_by_itself() -> None:
+    """Whatever of the reference's block one run has left for the next, also where the dtypes and the floors differ."""
+    x = RANDOM.standard_normal(2 * BLOCK + 9).astype(np.float32)
+    runs = [(x + RANDOM.standard_normal(x.size) * 1e-3).astype(dtype) for dtype in (np.float16, np.float32)]
+    for first, second in itertools.product(runs, runs):
+        found = [Accumulator(), Accumulator()]
+        base = Base(x)
+        between = take([found[0].begin(x, first, 0, base), found[1].begin(x, second, 0, base)])
+        assert [item.finish() for item in found] == [measure(x, first), measure(x, second)]
+        expected = np.square(first.astype(np.float64) - second.astype(np.float64)).sum()
+        assert between == pytest.approx(expected, rel=1e-4)
+    one, other = Base(x), Base(-2 * x)
+    for base, array in ((one, x), (other, -2 * x), (one, x)):  # what is kept of a block is not taken for another's
+        found = [Accumulator()]
+        take([found[0].begin(array, runs[1], 0, base)])
+        assert found[0].finish() == measure(array, runs[1])
 
 
 def test_a_sum_of_squares_that_cancels_is_added_up_itself() -> None:

@@ -104,6 +104,34 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     assert "&lt;script&gt;" in report._repr_html_()
 
 
+def test_names_have_no_power_over_the_line_and_long_ones_are_shortened(tmp_path: Path) -> None:
+    """A mark that turns the writing direction would turn what stands behind the name."""
+    turned, long = "a\u202eb\x1b[31mc\nd", "scope/" * 40
+
+    def make(factor: float) -> Any:
+        def emit(emitter: Emitter) -> list[Any]:
+            x = emitter.input("x", "float32", [3])
+            with emitter.layer([turned]):
+                y = emitter.rename(emitter.op("Mul", x, emitter.const(factor)), turned)
+            with emitter.layer([long]):
+                return [emitter.rename(emitter.op("Mul", y, emitter.const(factor)), long)]
+
+        return build(emit)
+
+    reference = source(make(1.0), name=turned)
+    report = compare(reference, converted(make(2.0), reference, same_names(make(2.0))))
+    written = report.to_html(tmp_path / "r.html").read_text(encoding="utf-8")
+    assert not {"\u202e", "\x1b"} & set(written)
+    told = [text for row in data_of(written)["rows"] for fact in row for text in fact if isinstance(text, str)]
+    assert not {"\u202e", "\x1b", "\n"} & set("".join(told))
+    facts = [{fact[0]: fact[1] for fact in row} for row in data_of(written)["rows"]]
+    assert facts[0]["title"] == "Mul a\\u202eb\\x1b[31mc\\x0ad"
+    assert len(facts[1]["title"]) < 80
+    assert facts[1]["layer"] == long, "all of it is there"
+    assert all(long not in text for text in re.findall(r"<dt>look at</dt><dd>(.*?)</dd>", written))
+    assert "<dt>look at</dt>" in written
+
+
 def test_every_row_is_there_without_scripts(report: Report, text: str) -> None:
     page = Parsed(text)
     assert page.tags.count("tr") == len(report.rows) + 1

@@ -225,6 +225,14 @@ def test_damaged_recordings_are_refused(name: str, change: Callable[[dict[str, b
         wb.compare(wb.load(path), model)
 
 
+def test_a_recording_of_a_negative_size_is_refused_when_it_is_opened(tmp_path: Path) -> None:
+    path = changed(
+        record(source(chain(1)), tmp_path / "good"), tmp_path / "bad", manifest(inputs=[["x", "float32", [1, -4]]])
+    )
+    with pytest.raises(ModelError, match="'x' is of a negative size"):
+        wb.load(path)
+
+
 def test_arrays_are_read_as_numpy_writes_them() -> None:
     for array in (np.arange(6).reshape(2, 3), np.asfortranarray(np.eye(3)), np.float16(2), np.zeros((0, 2), bool)):
         buffer = io.BytesIO()

@@ -123,7 +123,7 @@ def test_files_that_are_no_reports(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ModelError):
             load_report(tmp_path / name)
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError, match=r"missing: no such file; report\.save\(path\) writes one"):
         load_report(tmp_path / "missing")
     with pytest.raises(SaveError):
         load = compare(source(chain(1)), source(chain(1)))
@@ -136,6 +136,8 @@ def test_frames(faulty: Report) -> None:
     assert list(frame["status"].value_counts().to_dict().items()) == [("failing", 7), ("ok", 4), ("unmatched", 1)]
     assert frame.loc[4, "relative_l2"] == pytest.approx(0.05, rel=1e-3)
     assert frame.loc[5, "isolated_relative_l2"] == 0
+    assert set(frame.loc[frame["status"] != "unmatched", "evidence"]) == {"provenance"}
+    assert set(frame["rivals"]) == {()}
 
 
 def test_inner_failures_of_shape_show_in_every_form(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tests.compare.digits import SHAPES, compared, faulty
 from tests.compare.support import build, chain, converted, same_names, source
 from tests.real_models import onnx_model
 from workbench.compare import Report, compare, load_report
+from workbench.compare.repro.texts import _code, _plain
 from workbench.errors import ExecutionError, OptionError, SaveError, WorkbenchError
 from workbench.hub import Emitter
 from workbench.npz import write_npz
@@ -242,6 +243,21 @@ def test_hostile_names_stay_names(tmp_path: Path) -> None:
     text = (folder / "REPORT.md").read_text(encoding="utf-8")
     assert "\n# ../../x" not in text
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_texts_with_names_in_them_are_no_markup() -> None:
+    assert _plain("a |`*b*`<i>[c](d)\\\n# e\x1b") == r"a \|\`\*b\*\`\<i\>\[c\](d)\\ # e\\x1b"
+    assert _code("a`b``c \u202e") == "```a`b``c \\u202e```"
+    assert _code("`") == "`` ` ``"
+
+
+def test_the_text_says_what_to_install_and_what_it_looks_like(tmp_path: Path) -> None:
+    report = compared("nnef")
+    bare = replace(report.row("dense1"), signature=None)
+    text = (report.repro(bare, tmp_path / "repro") / "REPORT.md").read_text(encoding="utf-8")
+    assert "    pip install numpy onnxruntime nnef nnef_tools torch\n    python show_difference.py" in text
+    assert "- it looks like: gain: the weight is multiplied by the factor 1.1" in text
+    assert "- evidence: in Gemm" in text
 
 
 def test_any_name_can_be_a_member_of_an_archive(tmp_path: Path) -> None:

@@ -80,10 +80,10 @@ def test_large_weights_are_shared_not_copied() -> None:
     y = emitter.op("MatMul", x, emitter.const(weight, name="w"))
     model = emitter.finish([y])
     fragment = Fragment(list(model.graph), [y.name or ""])
-    assert np.shares_memory(fragment._shared["w"], model.graph.initializers["w"].const_value.numpy())  # type: ignore[union-attr]
     assert fragment.inputs == ("x",)
     feed = np.ones((1, 64), np.float32)
     np.testing.assert_array_equal(fragment.run({"x": feed})[y.name], np.full((1, 64), 64, np.float32))
+    assert np.shares_memory(fragment._shared["w"], model.graph.initializers["w"].const_value.numpy())  # type: ignore[union-attr]
 
 
 def test_memory_mapped_weights_at_odd_offsets(tmp_path) -> None:
@@ -242,7 +242,7 @@ def test_constant_nodes_are_constants_like_any_other() -> None:
     y = emitter.rename(emitter.op("Mul", emitter.op("MatMul", x, w), five), "y")
     model = emitter.finish([y, w])
     fragment = Fragment(list(model.graph), ["y"])
-    assert list(fragment._shared) == ["w"]
+    assert list(fragment._large) == ["w"]
     for tensors in (None, ["y", "w"]):
         found = executor(model).run({"x": np.ones((1, 64), np.float32)}, tensors)
         np.testing.assert_array_equal(found["w"], weight)

@@ -18,7 +18,8 @@ from workbench.session import STEPS
 from workbench.session.upload import PIECE_BYTES
 
 GROWTH = 1 << 30
-"""Bytes of address space by which a process may grow."""
+"""Bytes by which what a process holds in memory may grow. Its address space may by three times as much: the C library
+sets much of that aside for threads, and never uses it."""
 
 SECONDS = 10.0
 """Of processor time, for one model."""
@@ -33,8 +34,8 @@ class Outcome:
 
     Attributes:
         verdict: ``refused`` (an error of the workbench's), ``fine`` (all steps done, or refused by some), ``error``
-            (any other exception), ``memory`` (the process grew beyond :data:`GROWTH`), ``died``, ``hung`` (it took more
-            than :data:`SECONDS`).
+            (any other exception), ``memory`` (the process grew beyond :data:`GROWTH`, or memory was refused), ``died``,
+            ``hung`` (it took more than :data:`SECONDS`).
         step: the last step that was begun.
         detail: the error.
         seconds: how long it took, of processor time: other work on the machine does not count.
@@ -64,7 +65,7 @@ def feeds_of(model: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for spec in model.inputs:
         shape = tuple(dim if isinstance(dim, int) else 2 for dim in spec.shape or ())
-        if np.prod([float(dim) for dim in shape]) > _ELEMENTS:
+        if np.prod([max(float(dim), 1) for dim in shape]) > _ELEMENTS:  # numpy counts a size of none as one, too
             return {}
         if spec.dtype == "string":
             found[spec.name] = np.full(shape, "a", object)
@@ -207,25 +208,30 @@ def prepare() -> None:
     for target in _TARGETS:
         warm.convert(target, shapes={"image": (1, 1, 8, 8)}).run({"image": np.zeros((1, 1, 8, 8), np.float32)})
     limits.change(memory_bytes=GROWTH * 3 // 4, run_seconds=5, folded_elements=1 << 20)
-    base = address_space()
+    base = status("VmSize")
     resource.setrlimit(resource.RLIMIT_AS, (base + 3 * GROWTH, base + 3 * GROWTH))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _LIMITED.append(base)
 
 
-def address_space(peak: bool = False) -> int:
-    """Bytes of address space of this process now, or at most so far."""
-    field = "VmPeak" if peak else "VmSize"
+def status(field: str) -> int:
+    """Bytes of address space (``VmSize``), in memory (``VmRSS``), or at most so since :func:`forget` (``VmHWM``)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field):
             return int(line.split()[1]) << 10
     return 0
 
 
+def forget() -> None:
+    """Let the peak of what is in memory begin anew (man 5 proc, ``clear_refs``)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
 def exercise(bundle: Bundle) -> Outcome:
     """Write the bundle, walk through it, and look at the memory."""
     prepare()
-    before, peak = address_space(), address_space(peak=True)
+    forget()
+    before = status("VmRSS")
     folder = Path(tempfile.mkdtemp(prefix="hostile-"))
     try:
         try:
@@ -237,8 +243,7 @@ def exercise(bundle: Bundle) -> Outcome:
         shutil.rmtree(folder, ignore_errors=True)
     if outcome.seconds > SECONDS and not outcome.bad:
         return Outcome("hung", outcome.step, f"{outcome.seconds:.0f} s; {outcome.detail}", outcome.seconds)
-    highest = address_space(peak=True)
-    more = highest - before if highest > peak else 0
+    more = status("VmHWM") - before
     if more > GROWTH and not outcome.bad:
         return Outcome("memory", outcome.step, f"grew by {more >> 20} MB; {outcome.detail}", outcome.seconds)
     return outcome

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import onnx_ir as ir
 import onnxruntime
@@ -71,5 +73,10 @@ def test_large_weights_are_rounded_when_they_are_read_and_not_held_twice() -> No
     hub.graph.register_initializer(value)
     tensor = with_rounded(hub, {"y"}).graph.initializers["w"].const_value
     assert isinstance(tensor, ir.LazyTensor)
-    np.testing.assert_array_equal(tensor.numpy(), round_to_half(weight))
+    held = tensor.numpy()
+    np.testing.assert_array_equal(held, round_to_half(weight))
+    assert tensor.numpy() is held  # whoever else wants it meanwhile gets the same
+    gone = weakref.ref(held)
+    del held
+    assert gone() is None
     np.testing.assert_array_equal(hub.graph.initializers["w"].const_value.numpy(), weight)

@@ -22,7 +22,7 @@ from workbench.widgets.upload_button import UploadButton
 
 FOLDER = Path(figures.__file__).parent
 MESSAGE_BYTES = 4_000_000
-LIBRARIES = {"graph_layout", "keyboard"}
+LIBRARIES = {"graph_groups", "graph_layout", "graph_painter", "graph_scene", "keyboard", "svg", "toggles"}
 """Modules without a view: what views build on."""
 
 
@@ -85,9 +85,17 @@ def test_a_table_without_a_browser() -> None:
     bundle, _ = table._repr_mimebundle_()
     assert bundle["text/plain"] == "LayerTable(31 rows, selected=-1)"
     assert "<b>bold" not in bundle["text/html"]
-    assert "… and 11 more rows" in bundle["text/html"]
+    assert "… and 19 more rows" in bundle["text/html"]
     assert "&lt; 1e-06" in bundle["text/html"]  # not the digits, which vary between machines
     assert table.rows[0] == ["<b>bold</b>", "nan"]
+
+
+def test_a_long_name_does_not_make_a_table_without_a_browser_wider_than_a_page() -> None:
+    table = LayerTable([Column("layer"), Column("why", kind="prose")])
+    table.put([("encoder/" * 40 + "last", "sentences wrap: " * 9)])
+    page = table.static_html()
+    assert "<td>encoder/encoder/enc…encoder/encoder/last</td>" in page
+    assert "sentences wrap: " * 9 in page
 
 
 def test_new_rows_drop_the_selection_and_equal_ones_keep_it() -> None:

@@ -478,6 +478,16 @@ def test_a_row_without_tensors_says_why(monkeypatch: pytest.MonkeyPatch) -> None
     assert step.tensors.figures == {}
 
 
+def test_compare_asks_for_a_conversion_only_until_there_is_one() -> None:
+    shown = make()
+    shown.open("x.onnx")
+    compare = shown.steps["compare"]
+    assert isinstance(compare, Compare)
+    assert "Convert the model first" in compare.verdict.blocks[0]["text"]
+    shown.convert("onnx")
+    assert compare.verdict.blocks[0]["text"] == "Not compared yet."
+
+
 def test_converting_anew_clears_the_comparison() -> None:
     shown, step = compared()
     shown.select(2)

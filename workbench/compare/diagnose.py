@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
+from workbench.compare import inner
 from workbench.compare.constants import other_constants
 from workbench.compare.fits import Fit, local, parametric, rearranged, structural
 from workbench.compare.layout import Misfit, side_by_side
 from workbench.compare.replay import Replay
 from workbench.compare.signature import Signature
 from workbench.compare.variants import Variant, variants_of
-from workbench.errors import WorkbenchError
+from workbench.errors import ExecutionError, WorkbenchError
 from workbench.executors import constant_tensor
 from workbench.hub.half import LARGEST
 
@@ -33,6 +34,8 @@ Array = np.ndarray[Any, Any]
 
 SECONDS = 5.0
 """After this long no further changes are tried on one layer."""
+INSIDE = 1.5
+"""So long each of two things is tried inside of layers that are compared together."""
 _LEFT, _LEFT_ADJUSTED = 0.03, 0.15
 """Share of the difference that an answer may leave, without and with parameters that were adjusted."""
 _FEWEST = 16
@@ -91,7 +94,8 @@ class _Case:
             self._constants,
             lambda: self._best(local(x, y, self.allowed)),
             lambda: self._first(parametric(x, y)),
-            lambda: self._best(rearranged(x, y)),
+            lambda: self._best(rearranged(x, y, self.allowed)),
+            self._inside,
         )
         for stage in stages:
             found = stage()
@@ -150,6 +154,45 @@ class _Case:
         others = other_constants(nodes, self.source.target_part(self.row.target_tensor).nodes)
         named = dict(nodes)
         return self._best(fit for place, variant in others for fit in self._tried(replay, place, named[place], variant))
+
+    # Inside of layers that are compared together
+
+    def _inside(self) -> Fit | None:
+        reference, target = self._replay(), self._target_replay()
+        if reference is None or target is None or len(list(reference.nodes())) + len(list(target.nodes())) <= 2:
+            return None
+        distance = functools.partial(self._distance_of_target, self.source.reference_part(self.row.tensor).result)
+        found = self._best(inner.changed_target(target, distance, INSIDE))
+        if found is not None:
+            return found
+        allowance = self.row.allowance
+        relative = 0.0 if allowance is None else allowance.isolated
+        limit = max(self.allowed, _LEFT * self.scale)
+        return inner.wrong_tensor(reference, target, self._distance, relative, limit, INSIDE)
+
+    def _target_replay(self) -> Replay | None:
+        """The target's part; ``None`` where it cannot be run by itself."""
+        if not self.source.target.document.computes:
+            return None
+        part = self.source.target_part(self.row.target_tensor)
+        if not part.nodes or any(not isinstance(array, np.ndarray) for array in part.feeds.values()):
+            return None
+        graph = self.source.target.graph.graph
+        try:
+            return Replay(graph, self.row.target_tensor, part.feeds, self.source.threads)
+        except (ExecutionError, ValueError):
+            return None
+
+    def _distance_of_target(self, reference: Array, changed: Array) -> float | None:
+        """How far a changed target's tensor is from the reference's; ``None`` where they cannot be compared."""
+        pair = self.source.pairs[self.row.target_tensor]
+        try:
+            _, y = side_by_side(pair, reference, changed)
+        except (Misfit, ValueError):
+            return None
+        if y.shape != self.x.shape or not np.isfinite(y).all():
+            return None
+        return float(np.linalg.norm((np.asarray(y, np.float64) - self.finite[0]).reshape(-1)))
 
     def _tried(self, replay: Replay, place: int, node: ir.Node, variant: Variant) -> Iterator[Fit]:
         found = replay.run(place, variant.change)

@@ -73,8 +73,9 @@ class Engine:
         self.accumulate, self.isolate = mode != "isolated", mode != "accumulated"
         self.threads = threads
         self.progress = progress
-        chances = Walk(reference.graph, {pair.reference for pair in matching.pairs}, "").downstream(RANDOM)
-        own_chances = Walk(target.graph, {pair.target for pair in matching.pairs}, "").downstream(RANDOM)
+        whole = Walk(reference.graph, {pair.reference for pair in matching.pairs}, _subject(reference))
+        own_whole = Walk(target.graph, {pair.target for pair in matching.pairs}, _subject(target))
+        chances, own_chances = whole.downstream(RANDOM), own_whole.downstream(RANDOM)
         self.found = {
             pair.target: Found(pair, random=chances.get(pair.reference) or own_chances.get(pair.target, ""))
             for pair in matching.pairs
@@ -84,8 +85,11 @@ class Engine:
         """Of the first sample: the reference's outputs and the target's, under the target's names."""
         # What depends on random numbers is not even run: onnxruntime has no kernels for them at the hub's opset.
         self.pairs = {name: item.pair for name, item in self.found.items() if not item.random}
-        self.reference = Walk(reference.graph, {pair.reference for pair in self.pairs.values()}, _subject(reference))
-        self.target = Walk(target.graph, self.pairs, _subject(target))
+        self.reference, self.target = whole, own_whole
+        if len(self.pairs) < len(self.found):
+            wanted = {pair.reference for pair in self.pairs.values()}
+            self.reference = Walk(reference.graph, wanted, _subject(reference))
+            self.target = Walk(target.graph, self.pairs, _subject(target))
         self.lengths = Lengths(self.reference, self.target)
         self.runners = Runners(threads)
         self._group_size = 1
@@ -137,7 +141,7 @@ class Engine:
         self._group_size = max(1, min(GROUP_SAMPLES, GROUP_BYTES // alive))
         if self.noise is not None and (first == 0 or self._is_beyond_noise()):
             del walk
-            self.noise.runners.keeping = self.runners.keeping
+            self.noise.runners.keeping = self.runners.keeping and first > 0  # mostly the first samples explain all
             again = [Feeds(sample.reference, sample.reference) for sample in group]
             for fraction in self.noise._take(again, first):
                 yield share + fraction * (1 - share)

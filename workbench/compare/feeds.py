@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from workbench.compare.given import FromFile, Given, Sample, samples_of
 from workbench.compare.invent import Range, invent, joined, ranges_of, resolve
 from workbench.compare.match import Matching
-from workbench.document import Pixels, TensorSpec
+from workbench.document import TensorSpec
 from workbench.errors import ExecutionError
 from workbench.recorded import RecordedDocument
 
@@ -60,16 +61,18 @@ class Feeder:
             return iter([self.random()]), 1
         needed = [spec for spec in self.reference.inputs if self._is_needed(spec)]
         found, count = samples_of(given, needed, self.reference.document)
-        return (self._adapted(sample) for sample in found), count
+        return (self._adapted(sample, at if count != 1 else None) for at, sample in enumerate(found)), count
 
-    def _adapted(self, sample: Sample) -> Feeds:
-        """As :meth:`adapt`; what is wrong with a file's sample is said with the name of the file."""
+    def _adapted(self, sample: Sample, at: int | None) -> Feeds:
+        """As :meth:`adapt`; what is wrong with one of several samples is said with its file or place."""
         try:
             return self.adapt(sample)
         except ExecutionError as error:
-            if not isinstance(sample, FromFile):
+            if isinstance(sample, FromFile):
+                raise ExecutionError(f"{sample.path}: {error}") from error
+            if at is None:
                 raise
-            raise ExecutionError(f"{sample.path}: {error}") from error
+            raise ExecutionError(f"sample {at} (counted from 0): {error}") from error
 
     def _recorded(self) -> tuple[Iterator[Feeds], int] | None:
         """The samples of a recording, if one of the models is one; of two, the reference's."""
@@ -99,8 +102,13 @@ class Feeder:
             if spec.name in self._constants[0]:
                 continue
             shape = resolve(_usual(self.reference, spec.name, spec), counterparts.get(spec.name), sizes)
-            pixels = self._pictured(spec.name)
-            if pixels is not None:
+            own = next((own for name, own in self.matching.inputs if name == spec.name), "")
+            pixels = self.matching.pictures[1].get(own)
+            if self.reference.document.takes_pictures(spec.name) or (
+                pixels is None and self.target.document.takes_pictures(own)
+            ):
+                found[spec.name] = generator.integers(0, 256, shape).astype(spec.dtype)
+            elif pixels is not None:
                 shown = generator.integers(0, 256, pixels.pixels(np.zeros(shape)).shape).astype(np.float32)
                 found[spec.name] = pixels.values(shown).astype(spec.dtype)
             else:
@@ -116,15 +124,10 @@ class Feeder:
                 own[name] = allowed
         return own
 
-    def _pictured(self, name: str) -> Pixels | None:
-        """How the input's values follow from pictures that the target takes in its place."""
-        found = next((own for mine, own in self.matching.inputs if mine == name), None)
-        return None if found is None else _pixels(self.target, found)
-
     def _target_spec(self, own: str) -> TensorSpec | None:
         """A target's input as the reference would state it; sizes that it leaves open are those of its default."""
         found = self._stated_spec(own)
-        pixels, perm = _pixels(self.target, own), self.matching.perms.get(own)
+        pixels, perm = self.matching.pictures[1].get(own), self.matching.perms.get(own)
         return None if found is None else _usual(self.target, own, found, perm if pixels is None else pixels.perm)
 
     def _stated_spec(self, own: str) -> TensorSpec | None:
@@ -148,8 +151,7 @@ class Feeder:
         for name, value in sample.items():
             owners = self._owners(name)
             if owners == (None, None):
-                takes = ", ".join(map(str, self.reference.inputs))
-                raise ExecutionError(f"feeds: neither model has an input {name!r}; the reference takes {takes}.")
+                raise ExecutionError(self._unknown(name))
             for side, owner in zip(given, self._takers(owners, value), strict=True):
                 if owner is not None:
                     side[owner] = value
@@ -161,10 +163,10 @@ class Feeder:
             perm = self.matching.perms.get(own)
             if own not in given[1] and name in given[0]:
                 back = None if perm is None else tuple(int(axis) for axis in np.argsort(perm))
-                values = _told(given[0][name], (self.reference, name), (self.target, own))
+                values = self._told(given[0][name], 0, (name, own))
                 given[1][own] = _fitted(_permuted(values, back), self.target, own)
             elif name not in given[0] and own in given[1]:
-                values = _told(given[1][own], (self.target, own), (self.reference, name))
+                values = self._told(given[1][own], 1, (name, own))
                 given[0][name] = _fitted(_permuted(values, perm), self.reference, name)
         for side, fixed in zip(given, self._constants, strict=True):
             side.update((name, array) for name, array in fixed.items() if name not in side)
@@ -180,24 +182,80 @@ class Feeder:
 
     def _takers(self, owners: tuple[str | None, str | None], value: Any) -> tuple[str | None, str | None]:
         """Of two inputs with one name that take different things, the one that is meant: a picture is for the input
-        that takes pictures, an array for the reference's."""
+        that takes pictures, an array for the reference's, unless it has the other's layout."""
         first, second = owners
         if first is None or second is None:
             return owners
-        pictures = _pixels(self.reference, first), _pixels(self.target, second)
-        if pictures[0] == pictures[1]:
-            return owners
+        if not self.matching.recorded and second in self.matching.perms:
+            return (None, second) if self._has_layout(value, first, second) else (first, None)
         drawn = not isinstance(value, np.ndarray | list | tuple)
-        return (first, None) if not drawn or pictures[1] is None else (None, second)
+        takes = self.reference.document.takes_pictures(first), self.target.document.takes_pictures(second)
+        if drawn and takes[0] != takes[1]:
+            return (first, None) if takes[0] else (None, second)
+        same = self.matching.pictures[0].get(first) == self.matching.pictures[1].get(second)
+        return owners if same else (first, None)
+
+    def _told(self, value: Any, giver: int, names: tuple[str, str]) -> Any:
+        """A feed of the one model's input as the other's takes it, where either takes pictures.
+
+        Args:
+            giver: 0 for the reference, 1 for the target.
+            names: of the input in the reference, and in the target.
+        """
+        model = (self.reference, self.target)[giver]
+        before, after = (self.matching.pictures[side].get(names[side]) for side in (giver, 1 - giver))
+        if before == after and not model.document.takes_pictures(names[giver]):
+            return value
+        array = np.asarray(model.document.receive(names[giver], value))
+        if before == after:
+            return array
+        values = array if before is None else before.values(array)
+        return values if after is None else after.pixels(values)
+
+    def _has_layout(self, value: Any, first: str, second: str) -> bool:
+        """Whether an array's shape is that of the target's input and not that of the reference's."""
+        fits = []
+        for model, name in ((self.reference, first), (self.target, second)):
+            spec = next(spec for spec in model.inputs if spec.name == name)
+            dims = spec.shape or ()
+            shape = np.shape(value)
+            fits.append(
+                len(dims) == len(shape)
+                and all(a == b or not isinstance(a, int) for a, b in zip(dims, shape, strict=True))
+            )
+        return fits == [False, True]
 
     def _ready(self, model: Model, feeds: Mapping[str, Any]) -> dict[str, Array]:
         for spec in model.inputs:
             if spec.name not in feeds:
-                raise ExecutionError(
-                    f"feeds: nothing is known for the input {spec} of the {model.format} model {model.name!r}; "
-                    "pass feeds={…} with the input names of both models."
-                )
+                raise ExecutionError(self._missing(model, spec))
         return model.adapt_feeds(feeds)
+
+    def _unknown(self, name: str) -> str:
+        takes = [", ".join(map(str, model.inputs)) or "nothing" for model in (self.reference, self.target)]
+        known = [spec.name for model in (self.reference, self.target) for spec in model.inputs]
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        both = f"the reference takes {takes[0]}" + (f", the target {takes[1]}" if takes[1] != takes[0] else "")
+        return f"feeds: neither model has an input {name!r}; {both}.{hint}"
+
+    def _missing(self, model: Model, spec: TensorSpec) -> str:
+        """Why an input gets nothing, and what to give."""
+        text = f"feeds: nothing is known for the input {spec} of the {model.format} model {model.name!r}"
+        related = [{name for name, _ in self.matching.inputs}, {own for _, own in self.matching.inputs}]
+        side = 0 if model is self.reference else 1
+        others = [
+            other
+            for other in (self.target, self.reference)[side].inputs
+            if other.name not in related[1 - side] | set(self._constants[1 - side])
+        ]
+        if spec.name in related[side] or not others:
+            return f"{text}; add it to the feeds: {{{spec.name!r}: array}}."
+        return (
+            f"{text}: which input of the other model it is ({', '.join(map(str, others))}) cannot be told from names, "
+            f"dtypes and sizes; pass feeds with the input names of both models: "
+            f"{{{spec.name!r}: array, {others[0].name!r}: array, …}}."
+        )
 
 
 def _usual(model: Model, own: str, spec: TensorSpec, perm: tuple[int, ...] | None = None) -> TensorSpec:
@@ -229,22 +287,6 @@ def _constants(model: Model, other: Model) -> dict[str, Array]:
     made = other.provenance
     own = {spec.name for spec in model.inputs}
     return {} if made is None else {name: array for name, array in made.constants.items() if name in own}
-
-
-def _pixels(model: Model, name: str) -> Pixels | None:
-    """How the source's values follow from the pixels that the input takes; ``None`` of other inputs."""
-    made = model.provenance
-    return None if made is None else made.pictures.get(name)
-
-
-def _told(value: Any, giver: tuple[Model, str], taker: tuple[Model, str]) -> Any:
-    """A feed of the one input as the other takes it, where either takes pictures."""
-    before, after = _pixels(*giver), _pixels(*taker)
-    if before == after:
-        return value
-    array = np.asarray(giver[0].document.receive(giver[1], value))
-    values = array if before is None else before.values(array)
-    return values if after is None else after.pixels(values)
 
 
 def _permuted(value: Any, perm: tuple[int, ...] | None) -> Any:

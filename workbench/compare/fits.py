@@ -57,7 +57,7 @@ def structural(x: Array, y: Array, allowed: float) -> Iterator[Fit]:
     yield from _one_step(x, y)
     yield from _permuted(x, y, allowed)
     yield from _reordered(x, y)
-    yield from _saturated(x, y)
+    yield from _saturated(x, y, allowed)
 
 
 def local(x: Array, y: Array, allowed: float) -> Iterator[Fit]:
@@ -71,10 +71,10 @@ def local(x: Array, y: Array, allowed: float) -> Iterator[Fit]:
         yield from _border(x, y, allowed)
 
 
-def rearranged(x: Array, y: Array) -> Iterator[Fit]:
-    """Relations with an index for each slice of an axis."""
+def rearranged(x: Array, y: Array, allowed: float) -> Iterator[Fit]:
+    """Relations with an index for each slice of an axis; the arguments are those of :func:`structural`."""
     if x.size <= LIMIT:
-        yield from _elsewhere(x, y)
+        yield from _elsewhere(x, y, allowed)
 
 
 def parametric(x: Array, y: Array) -> Iterator[Fit]:
@@ -161,21 +161,26 @@ def _permuted(x: Array, y: Array, allowed: float) -> Iterator[Fit]:
 
 
 def _reordered(x: Array, y: Array) -> Iterator[Fit]:
-    """The slices of one axis in another order."""
+    """The slices of one axis in another order; the simple ones first, that rounding may hide a little."""
     for axis, order in _origins(x, y):
         count, own = len(order), np.arange(len(order))
-        turned = own[::-1] if np.array_equal(x.take(order, axis=axis), np.flip(x, axis)) else order
-        if len(set(turned.tolist())) == count:
-            left = _norm(x.take(turned, axis=axis) - y)
-            figures = (f"{int(np.count_nonzero(turned != own))} of {count} moved",)
-            yield Fit("channel order", f"the slices of axis {axis} are {_order_of(turned)}", left, figures)
+        turn = int(np.bincount((order - own) % count).argmax())
+        for turned in (own[::-1], (own + turn) % count, order):
+            if len(set(turned.tolist())) == count and not np.array_equal(turned, own):
+                left = _norm(x.take(turned, axis=axis) - y)
+                figures = (f"{int(np.count_nonzero(turned != own))} of {count} moved",)
+                yield Fit("channel order", f"the slices of axis {axis} are {_order_of(turned)}", left, figures)
 
 
-def _elsewhere(x: Array, y: Array) -> Iterator[Fit]:
-    """The slices of one axis are those of other indices, some of them twice."""
+def _elsewhere(x: Array, y: Array, allowed: float) -> Iterator[Fit]:
+    """The slices of one axis are those of other indices, some of them twice.
+
+    To a slice of few elements there is nearly always another one that is near: there, nothing may be left.
+    """
     for axis, order in _origins(x, y):
         count, own = len(order), np.arange(len(order))
-        if len(set(order.tolist())) < count:
+        telling = x.size // count >= _PER_CHANNEL or _norm(x.take(order, axis=axis) - y) <= allowed
+        if len(set(order.tolist())) < count and telling:
             steps = np.unique((order - own)[order != own])
             figures = (f"offset {int(steps[0])}",) if len(steps) == 1 else ()
             figures = (*figures, f"{int(np.count_nonzero(order != own))} of {count} differ")
@@ -195,9 +200,22 @@ def _origins(x: Array, y: Array) -> Iterator[tuple[int, Array]]:
         nearest = distances.argmin(axis=1)
         own = np.arange(count)
         same = distances[own, own] <= distances[own, nearest] * 1.01 + 1e-24
-        order = np.where(same, own, nearest)
+        order = _untied(np.where(same, own, nearest), distances)
         if not np.array_equal(order, own):
             yield axis, order
+
+
+def _untied(order: Array, distances: Array) -> Array:
+    """The order with each of several equal slices (all zero behind a Relu) taken once, as far as there are enough."""
+    taken: set[int] = set()
+    found: Array = order.copy()
+    for place, origin in enumerate(order):
+        if int(origin) in taken:
+            row = distances[place]
+            equals = np.flatnonzero(row <= row[origin] * 1.01 + 1e-24)
+            found[place] = next((other for other in equals if other not in taken), origin)
+        taken.add(int(found[place]))
+    return found
 
 
 def _order_of(order: Array) -> str:
@@ -256,8 +274,8 @@ _RECTIFIED = {(0.0, None): "Relu", (0.0, 6.0): "Relu6"}
 """Bounds that an activation has."""
 
 
-def _saturated(x: Array, y: Array) -> Iterator[Fit]:
-    """The reference's tensor with a bound that it exceeds."""
+def _saturated(x: Array, y: Array, allowed: float) -> Iterator[Fit]:
+    """The reference's tensor with a bound that it exceeds by more than rounding does."""
     low, high = float(y.min()), float(y.max())
     beyond = np.count_nonzero(x > high), np.count_nonzero(x < low)
     at = np.count_nonzero(y == high), np.count_nonzero(y == low)
@@ -268,7 +286,7 @@ def _saturated(x: Array, y: Array) -> Iterator[Fit]:
         f"{sum(beyond) / x.size:.1%} of the reference's elements are beyond",
     )
     left = _norm(np.clip(x, low, high) - y)
-    near = 1e-5 * max(abs(low), abs(high))
+    near = max(1e-5 * max(abs(low), abs(high)), 8 * allowed / math.sqrt(x.size))
     bounds = low if (x < low - near).any() else None, high if (x > high + near).any() else None
     if bounds in _RECTIFIED:
         yield Fit("activation added", f"{_RECTIFIED[bounds]} of the reference's tensor is the other", left, figures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -87,18 +88,36 @@ def samples_of(
     if isinstance(given, Images):
         return _pictures(given, inputs, document)
     if isinstance(given, str | os.PathLike):
-        return _from_path(Path(os.path.expanduser(given)), inputs, document)
+        return _from_path(_existing(given, inputs), inputs, document)
     if _is_array(given):
         return iter([_named(given, inputs)]), 1
     if callable(given) and not isinstance(given, Iterable):
         return samples_of(_called(given), inputs, document)
     if not isinstance(given, Iterable):
         raise ExecutionError(
-            f"feeds: a {type(given).__name__} is no feed; give a mapping of input names to arrays, a path, wb.Images, "
+            f"feeds: {given!r:.40} is no feed; give a mapping of input names to arrays, a path, wb.Images, "
             "an iterable of samples, or a function that returns one of them."
         )
     count = len(given) if isinstance(given, list | tuple) else None
-    return (_named(sample, inputs) for sample in given), count
+    return _each(given, inputs), count
+
+
+def _each(given: Iterable[Any], inputs: Sequence[TensorSpec]) -> Iterator[Sample]:
+    """The samples of the user's own iterable."""
+    samples, done = iter(given), 0
+    while True:
+        try:
+            sample = next(samples)
+        except StopIteration:
+            return
+        except WorkbenchError:
+            raise
+        except Exception as error:  # the user's own code
+            raise ExecutionError(
+                f"feeds: after {done} samples what gives them raised {type(error).__name__}: {error}"
+            ) from error
+        yield _named(sample, inputs)
+        done += 1
 
 
 def _called(given: Callable[[], Source]) -> Source:
@@ -117,14 +136,14 @@ def _named(sample: Any, inputs: Sequence[TensorSpec]) -> Sample:
     if isinstance(sample, tuple | list) and all(map(_is_array, sample)):
         if len(sample) != len(inputs):
             raise ExecutionError(
-                f"feeds: a sample of {len(sample)} arrays for {len(inputs)} inputs ({_listed(inputs)}); give one array "
-                "for each, or a mapping with their names."
+                f"feeds: a sample has {len(sample)} array{'s' if len(sample) != 1 else ''}, the inputs are "
+                f"{_listed(inputs)}; give one array for each, or a mapping with their names."
             )
         return {spec.name: _as_array(value) for spec, value in zip(inputs, sample, strict=True)}
     if len(inputs) == 1:
         return {inputs[0].name: _as_array(sample)}
     raise ExecutionError(
-        f"feeds: a {type(sample).__name__} without a name, but the inputs are {_listed(inputs)}; "
+        f"feeds: something of type {type(sample).__name__} without a name, but the inputs are {_listed(inputs)}; "
         "give a mapping of their names to arrays."
     )
 
@@ -147,6 +166,34 @@ def _listed(inputs: Sequence[TensorSpec]) -> str:
 # -- files --------------------------------------------------------------------------------------------------------
 
 
+def _existing(given: str | os.PathLike[str], inputs: Sequence[TensorSpec]) -> Path:
+    """The path that was given.
+
+    Raises:
+        ExecutionError: there is nothing.
+    """
+    path = Path(os.path.expanduser(given))
+    if not os.fspath(given):
+        raise ExecutionError(f"feeds: the path is empty; {ways(inputs)}.")
+    if not path.exists():
+        raise ExecutionError(f"{path}: no such file or folder{near(path)}; {ways(inputs)}.")
+    return path
+
+
+def near(path: Path) -> str:
+    """What a path that does not exist may have meant: ``, did you mean 'samples.npz'?``; or why it cannot exist."""
+    if not path.parent.is_dir():
+        return f" (there is no folder {os.fspath(path.parent)!r})"
+    found = difflib.get_close_matches(path.name, [item.name for item in path.parent.iterdir()], n=1)
+    return f", did you mean {found[0]!r}?" if found else ""
+
+
+def ways(inputs: Sequence[TensorSpec]) -> str:
+    """How feeds are made, or done without."""
+    arrays = ", ".join(f"{spec.name!r}: array" for spec in inputs[:2]) + (", …" if len(inputs) > 2 else "")
+    return f"numpy.savez(path, **{{{arrays}}}) writes one, and without feeds the samples are random"
+
+
 def _from_path(path: Path, inputs: Sequence[TensorSpec], document: Document) -> tuple[Iterator[Sample], int | None]:
     if path.is_dir():
         files = _files_in(path)
@@ -167,9 +214,15 @@ def _files_in(folder: Path) -> list[Path]:
     kinds = PICTURES | {".npz", ".npy"}
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in kinds and file.is_file())
     if not files:
-        raise ExecutionError(f"{folder}: no pictures, .npz or .npy files are in it; give a folder that has some.")
+        raise ExecutionError(
+            f"{folder}: no pictures, .npz or .npy files are in it (folders in it are not looked into); give a folder "
+            "that has some."
+        )
     if len({file.suffix.lower() in PICTURES for file in files}) > 1:
-        raise ExecutionError(f"{folder}: pictures and arrays are in it, and which of them are meant is not said.")
+        raise ExecutionError(
+            f"{folder}: pictures and arrays are in it, and which of them are meant is not said; move one kind to a "
+            "folder of its own, or give wb.Images(folder), which takes the pictures."
+        )
     return files
 
 
@@ -200,6 +253,10 @@ def load_feeds(path: Path) -> dict[str, Array]:
         ExecutionError: there is no such file, or it is something else.
         LimitError: it is beyond the limits.
     """
+    if not path.exists():
+        raise ExecutionError(
+            f"{path}: no such file{near(path)}; numpy.savez(path, NAME=array) writes one, an array for each input."
+        )
     try:
         return read_npz(path)
     except DAMAGES as error:
@@ -229,7 +286,7 @@ def _pictures(images: Images, inputs: Sequence[TensorSpec], document: Document) 
 
 def _pictures_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise ExecutionError(f"{folder}: no such file or folder.")
+        raise ExecutionError(f"{folder}: no such file or folder{near(folder)}; give one picture or a folder of them.")
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES and file.is_file())
     if not files:
         raise ExecutionError(f"{folder}: no pictures are in it ({', '.join(sorted(PICTURES))}).")
@@ -241,7 +298,9 @@ def _pictured(images: Images, inputs: Sequence[TensorSpec]) -> TensorSpec:
     able = [spec for spec in inputs if _layout(spec) is not None and images.input in ("", spec.name)]
     if len(able) != 1 or (len(inputs) > 1 and not images.input):
         how = (
-            "which of them is meant has to be said with wb.Images(…, input=NAME)" if able else "none can take pictures"
+            "which of them is meant has to be said with wb.Images(…, input=NAME)"
+            if able
+            else "none can take pictures, which needs 3 or 4 axes with 1, 3 or 4 channels; give arrays (.npz)"
         )
         raise ExecutionError(f"{os.fspath(images.path)}: pictures for the inputs {_listed(inputs)}: {how}.")
     return able[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
+from workbench.compare.blocks import Pass, take
 from workbench.compare.feeds import Feeds
 from workbench.compare.layout import Misfit, in_place_of, side_by_side
 from workbench.compare.match import Pair
 from workbench.compare.side import Store, Walk, fragment, maker_of, run_fragment
-from workbench.compare.sums import Base, same_bits, squared_distance
+from workbench.compare.sums import Base, same_bits
 from workbench.document import Dim
 from workbench.executors import Fragment
 from workbench.hub import dims_of, dtype_name
-from workbench.hub.half import as_half_bounds, from_half
+from workbench.hub.half import as_half_bounds
 
 if TYPE_CHECKING:
     from workbench.compare.engine import Engine
@@ -281,7 +283,8 @@ class Group:
         reference = self.reference.get(pair.reference, sample)
         runs = [(self.accumulated, found.accumulated, "misfit")] if self.engine.accumulate else []
         runs += [(self.isolated, found.isolated, "isolated_misfit")] if self.engine.isolate else []
-        taken: list[tuple[Any, float]] = []
+        taken: list[Pass] = []
+        measured = 0
         own, never = self.accumulated.get(pair.target, sample), [False] * len(self.feeds)
         if pair.output and self.engine.accumulate and self.first + sample == 0:
             self.engine.outputs[pair.target] = reference, self.accumulated.get(pair.target, sample)
@@ -293,23 +296,21 @@ class Group:
             except Misfit as error:
                 setattr(found, misfit, str(error))
                 continue
-            found.shape, found.dtype = x.shape, x.dtype.name if x.dtype.kind != "O" else "string"
+            found.shape, found.dtype = x.shape, _name(x.dtype)
             accumulator.classes = pair.output and (x.ndim == 2 or _is_softmax(self.engine.reference, pair))
             base = base or (Base(x) if x.dtype.kind in "biuf" else None)
-            bounded, dtype = as_half_bounds(x, y, base.peak if base else None), y.dtype
-            y = from_half(y) if dtype == np.float16 else y  # once: numpy is slow with float16
-            same = x.dtype == dtype and held is own and self.same.get(pair.target, never)[sample]
-            known = base if bounded is x else None
-            taken.append((y, accumulator.update(bounded, y, self.first + sample, known, same, dtype)))
-        if len(taken) == 2:
-            found.carried += _carried(*taken)
+            bounded = as_half_bounds(x, y, base.peak if base else None)
+            same = x.dtype == y.dtype and held is own and self.same.get(pair.target, never)[sample]
+            measured += 1
+            rest = accumulator.begin(bounded, y, self.first + sample, base if bounded is x else None, same)
+            taken += [] if rest is None else [rest]
+        between = take(taken)
+        found.carried += between if measured == 2 else 0.0
 
 
-def _carried(accumulated: tuple[Any, float], isolated: tuple[Any, float]) -> float:
-    """Σ of squared differences between two runs, given each with its own distance from the reference."""
-    if not accumulated[1] or not isolated[1]:  # one of the runs is the reference itself
-        return accumulated[1] + isolated[1]
-    return squared_distance(accumulated[0], isolated[0]) if accumulated[0].dtype.kind == "f" else 0.0
+@functools.cache  # numpy makes the name anew each time
+def _name(dtype: np.dtype[Any]) -> str:
+    return dtype.name if dtype.kind != "O" else "string"
 
 
 def _is_softmax(walk: Walk, pair: Pair) -> bool:

@@ -6,6 +6,7 @@ with 16000: a model fed with such numbers fails, or says nothing. What an intege
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from workbench import limits
 from workbench.document import TensorSpec
 from workbench.errors import ExecutionError
 from workbench.executors import constant_tensor
@@ -97,7 +99,9 @@ def invent(generator: np.random.Generator, spec: TensorSpec, shape: tuple[int, .
 
     Raises:
         ExecutionError: nothing can be made up for the dtype.
+        LimitError: it has more elements than ``tensor_elements``, counting sizes of none as one.
     """
+    limits.check("tensor_elements", math.prod(max(size, 1) for size in shape), f"the input {spec}, in elements")
     if spec.dtype in ("float16", "float32", "float64"):
         return np.asarray(generator.standard_normal(shape), dtype=spec.dtype)
     if spec.dtype not in np.sctypeDict or np.dtype(spec.dtype).kind not in "iub":

@@ -2,26 +2,27 @@
 
 Two exports of one network have no record of each other, other names and other layouts; what they have in common is the
 numbers. Both run on one sample, and of each tensor a print is kept that a permutation of its axes permutes and nothing
-else changes. Prints that agree make pairs; what a fault has changed is then found by its place: the same operator on
-tensors that are paired already.
+else changes. Prints that agree make pairs; what a fault has changed is then found by its place
+(:mod:`workbench.compare.place`).
 """
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
 
 from workbench.compare.feeds import Feeds
-from workbench.compare.match import Matching, Pair, kind_of_dtype
+from workbench.compare.pairs import Matching, Pair
+from workbench.compare.place import by_place
+from workbench.compare.prints import Print, print_of, relation
 from workbench.compare.side import Store, Walk, fragment, run_fragment
 from workbench.document import Progress
-from workbench.hub import Emitter, dims_of, dtype_name
+from workbench.hub import Emitter
 from workbench.hub.evaluate import RANDOM
 
 if TYPE_CHECKING:
@@ -30,88 +31,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 SEGMENT_NODES = 8
-CHUNKS = 64
 _TOLERANCES = (1e-4, 2e-2)
 """Relative distances at which prints agree: of models that calculate alike, then of those that round otherwise."""
-_TELLING = 8
-"""Integers and booleans of fewer elements say too little: sizes, axes, flags."""
-
-
-@dataclass(frozen=True)
-class Print:
-    """What is kept of a tensor.
-
-    Attributes:
-        dims: its sizes without those of one; ``axes`` their places in the tensor.
-        rank: with those of one.
-        flat: means of stretches of the tensor in its own order.
-        profiles: for each of ``dims``, mean and root mean square over the other axes at each index.
-        scale: root mean square of all.
-    """
-
-    dims: tuple[int, ...]
-    axes: tuple[int, ...]
-    rank: int
-    size: int
-    kind: str
-    flat: Array
-    profiles: tuple[Array, ...]
-    scale: float
-
-
-def print_of(array: Any) -> Print | None:
-    """The print; ``None`` of what cannot tell tensors apart (constant or tiny), or is no array of numbers."""
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or not array.size:
-        return None
-    if array.dtype.kind != "f" and array.size < _TELLING:
-        return None
-    x = array.astype(np.float64)
-    x[~np.isfinite(x)] = 0.0
-    scale = float(np.sqrt(np.mean(np.square(x))))
-    if array.size > 1 and float(np.ptp(x)) <= 1e-6 * scale:
-        return None
-    axes = tuple(axis for axis, size in enumerate(x.shape) if size != 1)
-    kept = x.reshape([x.shape[axis] for axis in axes])
-    profiles = []
-    for axis in range(kept.ndim):
-        others = tuple(other for other in range(kept.ndim) if other != axis)
-        profiles.append(np.stack([kept.mean(axis=others), np.sqrt(np.square(kept).mean(axis=others))]))
-    bounds = np.linspace(0, x.size, min(CHUNKS, x.size) + 1).astype(np.int64)[:-1]
-    flat = np.add.reduceat(x.reshape(-1), bounds) / np.diff([*bounds, x.size])
-    return Print(kept.shape, axes, x.ndim, x.size, kind_of_dtype(array.dtype.name), flat, tuple(profiles), scale)
-
-
-def relation(reference: Print, target: Print, tolerance: float) -> tuple[int, ...] | None:
-    """The permutation of the target's axes that gives the reference's order (up to axes of size one).
-
-    Returns:
-        ``()`` where the order is the same, also if the sizes are not (a tensor that was reshaped); ``None`` where the
-        prints do not agree.
-    """
-    if reference.size != target.size or reference.kind != target.kind:
-        return None
-    allowed = tolerance * max(reference.scale, target.scale)
-    if abs(reference.scale - target.scale) > allowed:
-        return None
-    if _near(reference.flat, target.flat, allowed) and (
-        reference.dims != target.dims or all(map(_near, reference.profiles, target.profiles, itertools.repeat(allowed)))
-    ):
-        return ()
-    if sorted(reference.dims) != sorted(target.dims):
-        return None
-    order: list[int] = []
-    for profile in reference.profiles:
-        fits = (at for at, own in enumerate(target.profiles) if at not in order and _near(profile, own, allowed))
-        found = next(fits, None)
-        if found is None:
-            return None
-        order.append(found)
-    ones = [axis for axis in range(target.rank) if axis not in target.axes]
-    return (*ones, *(target.axes[at] for at in order))
-
-
-def _near(first: Array, second: Array, allowed: float) -> bool:
-    return first.shape == second.shape and float(np.abs(first - second).max(initial=0.0)) <= allowed
 
 
 def relate(
@@ -143,7 +64,8 @@ def relate(
         pairs += new
         taken[0].update(pair.reference for pair in new)
         taken[1].update(pair.target for pair in new)
-    pairs += _by_place(pairs, sides)
+    graphs = reference.graph.graph, target.graph.graph
+    pairs += by_place(pairs, found, graphs, (sides[0].nodes, sides[1].nodes))
     if pairs == list(found.pairs):
         return found
     return replace(found, pairs=tuple(pairs), relation="tensors that hold the same numbers, or stand in the same place")
@@ -246,61 +168,3 @@ def _agreeing(
         used.add(chosen)
         rivals = tuple(other for other, _ in candidates if other != chosen)
         yield Pair(chosen, name, None, perm or None, "numbers", rivals=rivals)
-
-
-def _by_place(pairs: Sequence[Pair], sides: Sequence[_Side]) -> list[Pair]:
-    """Pairs that follow: the only nodes with one operator on inputs that are paired already, and the same shape."""
-    to_reference = {pair.target: pair for pair in pairs}
-    paired = {pair.reference for pair in pairs}
-    consumers: dict[tuple[Any, ...], list[ir.Node]] = defaultdict(list)
-    for node in sides[0].nodes:
-        consumers[_place(node, _reads(node, sides[0]))].append(node)
-    found: list[Pair] = []
-    for node in sides[1].nodes:
-        reads = _reads(node, sides[1])
-        if not reads or any(value.name in to_reference for value in node.outputs):
-            continue  # nothing to go by, or nothing to find
-        known = [to_reference[name].reference if name in to_reference else "?" for name in reads]
-        others = [
-            other
-            for other in consumers.get(_place(node, known), [])
-            if not any(value.name in paired for value in other.outputs)
-        ]
-        if len(others) != 1 or len(others[0].outputs) < len(node.outputs):
-            continue
-        for value, own in zip(others[0].outputs, node.outputs, strict=False):
-            perms = {to_reference[name].target_perm for name in reads if name in to_reference}
-            perm = next(iter(perms)) if len(perms) == 1 else None
-            if value.name and own.name and _could_be(value, own, perm):
-                pair = Pair(value.name, own.name, None, perm, "place")
-                to_reference[own.name] = pair
-                paired.add(value.name)
-                found.append(pair)
-    return found
-
-
-def _reads(node: ir.Node, side: _Side) -> list[str]:
-    """The tensors it reads that depend on the inputs, without the inputs themselves."""
-    return [value.name or "" for value in node.inputs if value is not None and value.name in side.values]
-
-
-def _place(node: ir.Node, reads: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """The operator, and what it reads in the reference's names; ``?`` for a tensor without counterpart."""
-    return node.op_type, tuple(sorted(reads))
-
-
-def _could_be(value: ir.Value, own: ir.Value, perm: tuple[int, ...] | None) -> bool:
-    """Whether the types allow the one to be the other, permuted."""
-    if kind_of_dtype(dtype_name(value.dtype)) != kind_of_dtype(dtype_name(own.dtype)):
-        return False
-    shape, other = dims_of(value), dims_of(own)
-    if shape is None or other is None:
-        return perm is None
-    if perm is not None:
-        if len(perm) != len(other):
-            return False
-        other = tuple(other[axis] for axis in perm)
-    sizes = [[dim for dim in dims if dim != 1] for dims in (shape, other)]
-    return len(sizes[0]) == len(sizes[1]) and all(
-        a == b or not (isinstance(a, int) and isinstance(b, int)) for a, b in zip(*sizes, strict=True)
-    )

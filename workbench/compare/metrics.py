@@ -1,8 +1,4 @@
-"""How two tensors differ, reduced block by block while they stream past; nothing of them is kept.
-
-Per block of 32,768 elements four float32 dot products and one maximum are taken; sums over blocks are float64. Blocks
-that float32 cannot add up (values beyond 1e15 or all below 1e-15, float64 and integer tensors) go through float64.
-"""
+"""How two tensors differ, reduced while they stream past; nothing of them is kept."""
 
 from __future__ import annotations
 
@@ -12,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from workbench.compare.sums import BLOCK, HUGE, TINY, Base, dot, scratch
+from workbench.compare.blocks import Pass, Sums, take
+from workbench.compare.sums import Base
 
 Array = np.ndarray[Any, Any]
 
 TOP = 5
-_CANCELLED = 0.01  # of Σx²: a Σy² that follows from the others and is smaller has lost digits
 
 
 @dataclass(frozen=True)
@@ -87,144 +83,49 @@ class Accumulator:
     classes: bool = False
     samples: int = 0
     size: int = 0
-    _xx: float = 0.0
-    _yy: float = 0.0
-    _xd: float = 0.0
-    _xy: float = 0.0
-    _dd: float = 0.0
-    _max: float = 0.0
-    _index: tuple[int, ...] = ()
-    _sample: int = 0
-    _relative: float = 0.0
-    _ulp: float = 0.0
+    peak: float = 0.0
+    """Largest finite magnitude of the reference so far."""
+    _sums: Sums = field(default_factory=Sums)
     _mismatches: int | None = None
-    _pattern: int = 0
-    _nan: list[int] = field(default_factory=lambda: [0, 0])
-    _inf: list[int] = field(default_factory=lambda: [0, 0])
-    _peak: float = 0.0
     _agreement: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     _margin: float = math.inf
-    _wide: bool = False
-    _floor: float = 0.0
-    _coarse: np.dtype[Any] | None = None
 
-    @property
-    def peak(self) -> float:
-        """Largest finite magnitude of the reference so far."""
-        return self._peak
+    def update(self, reference: Array, target: Array, sample: int = 0) -> None:
+        """Take one sample: two arrays of one shape, in any dtypes but complex ones."""
+        found = self.begin(reference, target, sample)
+        if found is not None:
+            take([found])
 
-    def update(
-        self,
-        reference: Array,
-        target: Array,
-        sample: int = 0,
-        base: Base | None = None,
-        same: bool = False,
-        dtype: np.dtype[Any] | None = None,
-    ) -> float:
-        """Take one sample: two arrays of one shape, in any dtypes but complex ones.
+    def begin(
+        self, reference: Array, target: Array, sample: int = 0, base: Base | None = None, same: bool = False
+    ) -> Pass | None:
+        """Begin to take one sample, which :func:`workbench.compare.blocks.take` may take together with another.
 
         Args:
             base: of the reference, where it was made already.
             same: whether the two are known to be equal bit by bit.
-            dtype: of the target's tensor, where ``target`` is a wider copy of it.
 
         Returns:
-            Σ(x - y)² of this sample.
+            What is still to be done, block by block; ``None`` where nothing is.
         """
         assert reference.shape == target.shape
         self.samples += 1
         self.size += reference.size
         if reference.dtype.kind not in "biuf" or target.dtype.kind not in "biuf":
             self._count_mismatches(int(np.count_nonzero(reference != target)))
-            return 0.0
+            return None
         if reference.dtype.kind != "f":
             self._count_mismatches(0 if same else int(np.count_nonzero(reference != target)))
         if not reference.size:
-            return 0.0
+            return None
         if self.classes and reference.ndim and reference.shape[-1] >= TOP:
             self._compare_ranking(reference, target)
         base = base or Base(reference)
-        self._peak = max(self._peak, base.peak)
+        self.peak = max(self.peak, base.peak)
         if same and not base.special:
-            self._xx += base.total
-            self._yy += base.total
-            self._xy += base.total
-            return 0.0
-        self._coarse = _coarser(reference.dtype, dtype or target.dtype)
-        return self._difference(base, target, sample)
-
-    def _difference(self, base: Base, target: Array, sample: int) -> float:
-        x, y = base.flat, target.reshape(-1)
-        self._floor = math.sqrt(_epsilon(self._coarse)) * base.peak
-        self._wide = base.wide or y.dtype.kind != "f" or y.itemsize > 4
-        at, largest, before = -1, self._max, self._dd
-        squares = base.squares
-        with np.errstate(all="ignore"):
-            for place, start in enumerate(range(0, x.size, BLOCK)):
-                first, second = x[start : start + BLOCK], y[start : start + BLOCK]
-                where, value = self._block(first, second, squares[place])
-                if value > largest:
-                    at, largest = start + where, value
-        if at >= 0:
-            self._max = largest
-            self._index = tuple(int(i) for i in np.unravel_index(at, target.shape))
-            self._sample = sample
-        return self._dd - before
-
-    def _block(self, x: Array, y: Array, xx: float) -> tuple[int, float]:
-        """Add one block, whose Σx² is known; returns the place and the size of its largest difference."""
-        precision: Any = np.float64 if self._wide else np.float32
-        x, y = x.astype(precision, copy=False), y.astype(precision, copy=False)
-        difference = np.subtract(x, y, out=scratch.block(precision, 0, x.size))
-        magnitude = np.abs(difference, out=scratch.block(precision, 1, x.size))
-        where = int(magnitude.argmax())
-        largest = float(magnitude[where])
-        if not largest < HUGE:  # NaN, infinities, or too large for float32
-            x, y = self._without_special(x.astype(np.float64), y.astype(np.float64))
-            difference, precision = x - y, np.float64
-            magnitude = np.abs(difference)
-            where = int(magnitude.argmax())
-            largest, xx = float(magnitude[where]), dot(x, x)
-        self._xx += xx
-        if largest == 0:
-            self._yy += xx
-            self._xy += xx
-            return where, 0.0
-        if largest < TINY:
-            difference = difference.astype(np.float64)
-        xd, dd = dot(x.astype(difference.dtype, copy=False), difference), dot(difference, difference)
-        xy, yy = xx - xd, xx - 2 * xd + dd
-        if yy < _CANCELLED * xx:
-            xy, yy = dot(x, y), dot(y, y)
-        self._xd += xd
-        self._dd += dd
-        self._xy += xy
-        self._yy += yy
-        self._note_relative(x, magnitude, precision(self._floor) or np.finfo(precision).tiny)
-        return where, largest
-
-    def _note_relative(self, x: Array, magnitude: Array, floor: Any) -> None:
-        """Keep the largest relative difference, and what it is in units in the last place."""
-        against = np.abs(x, out=scratch.block(x.dtype, 2, x.size))
-        relative = np.maximum(against, floor, out=against)
-        np.divide(magnitude, against, out=relative)
-        at = int(relative.argmax())
-        if float(relative[at]) > self._relative:
-            self._relative = float(relative[at])
-            self._ulp = float(magnitude[at]) / _spacing(max(float(abs(x[at])), float(floor)), self._coarse)
-
-    def _without_special(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """Count NaN and infinities and put zeros in their place, on both sides."""
-        finite_x, finite_y = np.isfinite(x), np.isfinite(y)
-        nan_x, nan_y = np.isnan(x), np.isnan(y)
-        for side, (nan, finite) in enumerate(((nan_x, finite_x), (nan_y, finite_y))):
-            count = int(np.count_nonzero(nan))
-            self._nan[side] += count
-            self._inf[side] += nan.size - int(np.count_nonzero(finite)) - count
-        both = finite_x & finite_y
-        self._pattern += int(np.count_nonzero(~(both | (nan_x & nan_y) | (x == y))))
-        return np.where(both, x, x.dtype.type(0)), np.where(both, y, y.dtype.type(0))
+            self._sums.add_same(base.total)
+            return None
+        return Pass(self._sums, base, reference.dtype, target, sample)
 
     def _count_mismatches(self, count: int) -> None:
         self._mismatches = (self._mismatches or 0) + count
@@ -243,27 +144,28 @@ class Accumulator:
         """The metrics of everything taken so far; ``None`` if nothing was."""
         if not self.samples:
             return None
-        xx, yy, xy, dd = self._xx, self._yy, self._xy, self._dd
+        sums = self._sums
+        xx, yy, xy, dd = sums.xx, sums.yy, sums.xy, sums.dd
         rows = self._agreement[0]
         return Metrics(
             size=self.size,
-            max_abs=self._max,
-            max_abs_index=self._index,
-            max_abs_sample=self._sample,
+            max_abs=sums.max,
+            max_abs_index=sums.index,
+            max_abs_sample=sums.sample,
             relative_l2=math.sqrt(dd / xx) if xx else (math.inf if dd else 0.0),
             sqnr_db=10 * math.log10(xx / dd) if xx and dd else (-math.inf if dd else math.inf),
             cosine=_cosine(xx, yy, xy, dd),
-            gain=1 - self._xd / xx if xx else (1.0 if not dd else math.inf),
-            max_relative=self._relative,
+            gain=1 - sums.xd / xx if xx else (1.0 if not dd else math.inf),
+            max_relative=sums.relative,
             mismatches=self._mismatches,
-            pattern=self._pattern,
-            nan=(self._nan[0], self._nan[1]),
-            inf=(self._inf[0], self._inf[1]),
-            peak=self._peak,
+            pattern=sums.pattern,
+            nan=(sums.nan[0], sums.nan[1]),
+            inf=(sums.inf[0], sums.inf[1]),
+            peak=self.peak,
             rms=math.sqrt(xx / self.size) if self.size else 0.0,
             top1=self._agreement[1] / rows if rows else None,
             top5=self._agreement[2] / rows if rows else None,
-            max_ulp=self._ulp,
+            max_ulp=sums.ulp,
             margin=self._margin if rows and math.isfinite(self._margin) else None,
         )
 
@@ -275,23 +177,6 @@ def measure(reference: Array, target: Array, *, classes: bool = False) -> Metric
     found = accumulator.finish()
     assert found is not None
     return found
-
-
-def _coarser(first: np.dtype[Any], second: np.dtype[Any]) -> np.dtype[Any] | None:
-    """The float dtype of the two with the larger spacing; ``None`` if neither is one."""
-    return max((dtype for dtype in (first, second) if dtype.kind == "f"), key=_epsilon, default=None)
-
-
-def _epsilon(dtype: np.dtype[Any] | None) -> float:
-    return float(np.finfo(dtype).eps) if dtype is not None and dtype.kind == "f" else 0.0
-
-
-def _spacing(value: float, dtype: np.dtype[Any] | None) -> float:
-    """The distance from the value to the next larger one of the dtype; infinite for integers."""
-    if dtype is None:
-        return math.inf
-    limits = np.finfo(dtype)
-    return float(np.spacing(np.asarray(min(value, float(limits.max) / 2), dtype)))
 
 
 def _cosine(xx: float, yy: float, xy: float, dd: float) -> float:

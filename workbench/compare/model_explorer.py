@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.compare.metrics import Metrics
 from workbench.compare.rows import Row
-from workbench.files import replacing
+from workbench.files import check_replaceable, replacing
 
 if TYPE_CHECKING:
     from workbench.compare.report import Report
@@ -29,14 +29,18 @@ _FLOOR = -9.0
 """Errors are shown as their decimal logarithm, none as this."""
 
 
-def write_folder(report: Report, folder: Path) -> Path:
-    """Write the files into a new folder (see :meth:`workbench.compare.Report.to_model_explorer`)."""
+MARK = "mapping.json"
+
+
+def write_folder(report: Report, folder: Path, *, overwrite: bool = False) -> Path:
+    """Write the files into a folder of their own (see :meth:`workbench.compare.Report.to_model_explorer`)."""
+    check_replaceable(folder, MARK, overwrite=overwrite)
     sides = [_layers_of_rows(report.rows, place) for place in (0, 1)]
     graphs = sides
     if report.source is not None:
         graphs = [_nodes(model) for model in (report.source.reference, report.source.target)]
     known = [{node["id"] for node in nodes} for nodes in graphs]
-    with replacing(folder) as partial:
+    with replacing(folder, overwrite=overwrite) as partial:
         partial.mkdir()
         for name, side, nodes, ids, place in zip(
             ("reference", "target"), (report.reference, report.target), graphs, known, (0, 1), strict=True
@@ -50,7 +54,7 @@ def write_folder(report: Report, folder: Path) -> Path:
                     _write(partial / f"{name}_{figure}.json", {graph: data})
         mapping = _mapping(report.rows, known)
         task = {"type": "sync_navigation", "mapping": mapping, "disableMappingFallback": True}
-        _write(partial / "mapping.json", task)
+        _write(partial / MARK, task)
     return folder
 
 

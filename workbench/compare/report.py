@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
-import math
 import os
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.compare import render, storage
+from workbench.compare import render, storage, wording
 from workbench.compare.counterfactual import Corrector, Counterfactual
 from workbench.compare.diagnose import with_signature
 from workbench.compare.page import page as render_page
+from workbench.compare.ranking import find, ranked, severity
 from workbench.compare.rows import Row
-from workbench.compare.tolerance import power_of_ten
 from workbench.errors import OptionError, WorkbenchError
 from workbench.files import replacing
-from workbench.words import one_line
 
 if TYPE_CHECKING:
     import pandas
@@ -99,8 +95,7 @@ class Report:
 
     def ranked(self) -> tuple[Row, ...]:
         """The failing rows that make an error, the worst first; where only accumulated errors are known, in order."""
-        found = [row for row in self.worst(len(self.rows)) if row.status == "failing" and row.blame != "inherited"]
-        return tuple(sorted(found, key=lambda row: row.index) if self.mode == "accumulated" else found)
+        return ranked(self.rows, self.mode)
 
     def culprits(self, count: int = 5) -> tuple[Row, ...]:
         """The first of :meth:`ranked`, each with its signature: what the error looks like, and what to check.
@@ -121,8 +116,7 @@ class Report:
     @property
     def approximations(self) -> tuple[str, ...]:
         """What the conversion has declared not to be exact: ``3 tensors: erf within 5e-7 absolute``."""
-        counts = Counter(row.approximate for row in self.rows if row.approximate)
-        return tuple(f"{count} tensor{'s' if count != 1 else ''}: {bound}" for bound, count in counts.most_common())
+        return wording.approximations(self.rows)
 
     @property
     def executors(self) -> tuple[str, str]:
@@ -241,7 +235,7 @@ class Report:
             raise WorkbenchError(f"float16 is not what is wrong, or not alone: {found}; look at report.worst().")
         return found.layers
 
-    def repro(self, row: Row | int | str, folder: str | os.PathLike[str]) -> Path:
+    def repro(self, row: Row | int | str, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write a folder that shows one row's difference without the workbench; returns where it is.
 
         In it are the reference's layer as ONNX and the target's in its own format, their inputs and outputs, a script
@@ -249,7 +243,8 @@ class Report:
 
         Args:
             row: the row, its index, or the name of its layer.
-            folder: where to; nothing may be there.
+            folder: where to.
+            overwrite: replace a repro that is there; no other folder is ever replaced.
 
         Raises:
             SaveError: there is something, or it cannot be written.
@@ -257,9 +252,8 @@ class Report:
         """
         from workbench.compare.repro import write_repro
 
-        return write_repro(
-            self, self.require_models("write a part of them"), self.row(row), Path(os.path.expanduser(folder))
-        )
+        models, path = self.require_models("write a part of them"), Path(os.path.expanduser(folder))
+        return write_repro(self, models, self.row(row), path, overwrite=overwrite)
 
     def row(self, which: Row | int | str) -> Row:
         """A row by its index, or by the name of its layer or tensor.
@@ -267,18 +261,7 @@ class Report:
         Raises:
             OptionError: there is none.
         """
-        if isinstance(which, str):
-            found = [row for row in self.rows if which in row.layers] or [
-                row for row in self.rows if which == row.tensor
-            ]
-            if not found:
-                names = [name for row in self.rows for name in row.layers]
-                near = difflib.get_close_matches(which, names, n=1)
-                raise OptionError(f"no layer is called {which!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
-            return found[0]
-        if isinstance(which, int) and not -len(self.rows) <= which < len(self.rows):
-            raise OptionError(f"there is no row {which}; the report has {len(self.rows)}.")
-        return self.rows[which] if isinstance(which, int) else which
+        return find(self.rows, which)
 
     def to_frame(self) -> pandas.DataFrame:
         """The rows as a pandas DataFrame.
@@ -286,15 +269,7 @@ class Report:
         Raises:
             WorkbenchError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise WorkbenchError(
-                "to_frame() needs pandas, which is not installed: pip install 'exchange-workbench[pandas]'; "
-                "report.rows and report.to_json() need nothing."
-            ) from error
-        records = [storage.flat(row) for row in self.rows]
-        return pandas.DataFrame(records, columns=storage.COLUMNS).set_index("index")
+        return storage.frame(self.rows)
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """The report as JSON text, written to ``path`` as well if one is given (an existing file is replaced).
@@ -320,15 +295,19 @@ class Report:
         """
         return _write(path, render_page(self, details))
 
-    def to_model_explorer(self, folder: str | os.PathLike[str]) -> Path:
-        """Write files for Model Explorer into a new folder: both graphs, the errors as node data, and the mapping.
+    def to_model_explorer(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write a folder of files for Model Explorer: both graphs, the errors as node data, and the mapping.
+
+        Args:
+            folder: where to.
+            overwrite: replace such a folder that is there; no other is ever replaced.
 
         Raises:
             SaveError: there is something at the folder, or it cannot be written.
         """
         from workbench.compare.model_explorer import write_folder
 
-        return write_folder(self, Path(os.path.expanduser(folder)))
+        return write_folder(self, Path(os.path.expanduser(folder)), overwrite=overwrite)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Keep the report in a small file that :func:`load_report` opens without the models; returns where it is.
@@ -348,10 +327,7 @@ class Report:
 
     def summary(self) -> str:
         """``95 tensors: 90 ok, 3 failing, 2 unmatched``."""
-        counts = Counter(str(row.status) for row in self.rows)
-        order = ("ok", "failing", "unmatched", "skipped")
-        text = ", ".join(f"{counts[status]} {status}" for status in order if counts[status])
-        return f"{len(self.rows)} tensors: {text or 'none'}"
+        return wording.summary(self.rows)
 
     def __repr__(self) -> str:
         verdict = "ok" if self.ok else "not ok"
@@ -360,54 +336,10 @@ class Report:
 
     def __str__(self) -> str:
         """The verdict, the outputs and what is worst, in figures that do not vary between machines."""
-        lines = [
-            repr(self),
-            f"  reference: {self.reference.format}, run by {self.reference.executor}",
-            f"  target: {self.target.format}, run by {self.target.executor}"
-            + (f" ({self.target.precision})" if self.target.precision else ""),
-        ]
-        lines += [f"  declared approximate: {text}" for text in self.approximations]
-        lines += [f"  output {row.tensor!r}: {describe(row)}" for row in self.outputs]
-        lines += [f"  note: {text}" for text in self.notes]
-        first = self.first_failing
-        if first is not None:
-            lines.append(f"  look first at {first.operator} {first.layer!r}: {first.remark}")
-            if first.signature is not None:
-                lines.append(f"  it looks like {first.signature}")
-        return "\n".join(map(one_line, lines))
+        return wording.text(self)
 
     def _repr_html_(self) -> str:
         return render.fragment(self)
-
-
-def severity(row: Row) -> tuple[int, float]:
-    """For sorting: first what makes an error, then what has one, then the rest; each by how near it is to its bound."""
-    if row.status in ("unmatched", "skipped") or row.allowance is None:
-        return -1, 0.0
-    rank = {"own": 2, "inherited": 1, "": 1}[row.blame] if row.status == "failing" else 0
-    metrics, bound = row.accumulated, row.allowance.accumulated
-    if row.isolated is not None and row.blame != "inherited":
-        metrics, bound = row.isolated, row.allowance.isolated
-    if metrics is None or metrics.pattern:
-        return rank, math.inf
-    error = metrics.error
-    return rank, error / bound if bound else (math.inf if error else 0.0)
-
-
-def describe(row: Row) -> str:
-    """``ok, relative L2 < 1e-05, largest difference < 1e-06``."""
-    metrics = row.accumulated or row.isolated
-    if metrics is None:
-        return f"{row.status}, {row.reason}" if row.reason else row.status
-    if metrics.pattern:
-        text = f"{row.status}, NaN or infinity in other places"
-    elif metrics.mismatches is not None:
-        text = f"{row.status}, {metrics.mismatches} of {metrics.size} elements differ"
-    else:
-        text = f"{row.status}, relative L2 {power_of_ten(metrics.relative_l2)}"
-    if metrics.top1 is not None:
-        text += f", top-1 agreement {metrics.top1:.0%}"
-    return text
 
 
 def load_report(path: str | os.PathLike[str]) -> Report:

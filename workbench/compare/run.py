@@ -7,6 +7,8 @@ import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
 from workbench.compare.diagnose import with_signature
 from workbench.compare.engine import Engine
 from workbench.compare.feeds import Feeder, Feeds
@@ -22,6 +24,7 @@ from workbench.compare.tolerance import Tolerance
 from workbench.document import Progress, silent
 from workbench.errors import ExecutionError, OptionError
 from workbench.executors import executor_name
+from workbench.hub import pool
 from workbench.model import Model, load
 
 SIGNED = 3
@@ -29,6 +32,7 @@ SIGNED = 3
 MODES = ("both", "accumulated", "isolated")
 
 
+@pool.shared()
 def compare(
     reference: Model | str | os.PathLike[str] | object,
     target: Model | str | os.PathLike[str] | object,
@@ -91,7 +95,7 @@ def compare(
         samples=counted.count,
         feeds=_described(reference, target, feeds, seed),
         relation=matching.relation,
-        notes=_notes(untouched, engine, rows),
+        notes=(*_layouts(matching), *_without_numbers(first), *_notes(untouched, engine, rows)),
         source=Source(reference, target, matching, first, threads),
     )
     return _signed(report, progress)
@@ -174,6 +178,27 @@ def attached(report: Report, reference: Model, target: Model, feeds: Given) -> R
 def _untouched(reference: Model, target: Model, first: Feeds, threads: int) -> tuple[Untouched, ...]:
     """Both models as they are deployed, one after the other: neither's session is kept beside the other's."""
     return Untouched(reference, first.reference, threads), Untouched(target, first.target, threads)
+
+
+def _layouts(matching: Matching) -> tuple[str, ...]:
+    """What was taken for granted of inputs whose sizes say that their channels are at the other end."""
+    if matching.recorded:
+        return ()
+    sources = {own: name for name, own in matching.inputs}
+    return tuple(
+        f"the target's input {own!r} is taken for the reference's {sources[own]!r} in another layout, as their sizes "
+        f"say: its axes {list(perm)} are the reference's"
+        for own, perm in matching.perms.items()
+    )
+
+
+def _without_numbers(first: Feeds) -> tuple[str, ...]:
+    """NaN in, NaN out, on both sides: rows agree then whatever the layers do."""
+    return tuple(
+        f"the feed {name!r} has NaN: where it spreads, rows agree whatever the layers do"
+        for name, array in first.reference.items()
+        if array.dtype.kind == "f" and np.isnan(array).any()
+    )
 
 
 def _notes(untouched: Sequence[Untouched], engine: Engine, rows: Sequence[Row]) -> tuple[str, ...]:

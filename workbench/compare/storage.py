@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,11 @@ from workbench.compare.noise import Noise
 from workbench.compare.rows import Row
 from workbench.compare.signature import CHECKS, Signature
 from workbench.compare.tolerance import Allowance
-from workbench.errors import ModelError
+from workbench.errors import ModelError, WorkbenchError
 
 if TYPE_CHECKING:
+    import pandas
+
     from workbench.compare.report import Report
 
 KIND = "workbench-report"
@@ -37,6 +39,8 @@ _PLAIN = (
     "reason",
     "output",
     "approximate",
+    "evidence",
+    "rivals",
 )
 COLUMNS = [*_PLAIN, *_FIGURES, *(f"isolated_{name}" for name in _FIGURES), *_ATTRIBUTED, "signature"]
 """Columns of :meth:`Report.to_frame`: accumulated figures under their own names, isolated ones with a prefix."""
@@ -50,6 +54,22 @@ def flat(row: Row) -> dict[str, Any]:
         if metrics is not None:
             record.update((prefix + name, getattr(metrics, name)) for name in _FIGURES)
     return record
+
+
+def frame(rows: Sequence[Row]) -> pandas.DataFrame:
+    """The rows as a pandas DataFrame.
+
+    Raises:
+        WorkbenchError: pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise WorkbenchError(
+            "to_frame() needs pandas, which is not installed: pip install 'exchange-workbench[pandas]'; "
+            "report.rows and report.to_json() need nothing."
+        ) from error
+    return pandas.DataFrame([flat(row) for row in rows], columns=COLUMNS).set_index("index")
 
 
 def to_json(report: Report) -> str:
@@ -87,6 +107,8 @@ def parts_of(path: Path, side: type[Any]) -> dict[str, Any]:
     Raises:
         ModelError: the file is missing, too large, or no report.
     """
+    if not path.exists():
+        raise ModelError(f"{path}: no such file; report.save(path) writes one.")
     try:
         limits.check("text_bytes", path.stat().st_size, str(path))
         data = json.loads(path.read_text(encoding="utf-8"))

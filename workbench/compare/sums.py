@@ -11,8 +11,9 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-BLOCK = 32_768
+BLOCK = 65_536
 PIECE = 8_192
+PROBE = 256
 TINY, HUGE = 1e-15, 1e15  # squares of values in between, and sums of a block of them, are normal float32 numbers
 
 
@@ -20,14 +21,31 @@ class _Scratch(threading.local):
     """Blocks to calculate in, one set for each thread: memory allocated anew is in no cache of the processor."""
 
     def __init__(self) -> None:
-        self._blocks: dict[tuple[str, int], Array] = {}
+        self._blocks: dict[tuple[type[np.floating[Any]], int], Array] = {}
+        self._holds: dict[type[np.floating[Any]], object] = {}
+        """What :meth:`at_least` has calculated last."""
 
-    def block(self, dtype: Any, place: int, size: int) -> Array:
+    def block(self, kind: type[np.floating[Any]], place: int, size: int) -> Array:
         """The block of that number, as far as it is needed."""
-        key = np.dtype(dtype).char, place
-        if key not in self._blocks:
-            self._blocks[key] = np.empty(BLOCK, dtype)
-        return self._blocks[key][:size]
+        found = self._blocks.get((kind, place))
+        if found is None:
+            found = self._blocks[kind, place] = np.empty(BLOCK, kind)
+        return found if size == BLOCK else found[:size]
+
+    def at_least(self, x: Array, floor: Any, kind: type[np.floating[Any]], known: tuple[object, int] | None) -> Array:
+        """The magnitudes of a block, the floor in the place of those below it; valid until the next call.
+
+        Args:
+            known: what identifies the block: asked for again, it is not calculated again. ``None``: nothing does.
+        """
+        found = self.block(kind, 2, x.size)
+        asked = (known, float(floor))
+        if known is None or self._holds.get(kind) != asked:
+            floors = self.block(kind, 4, x.size)
+            floors.fill(floor)  # numpy has no quick maximum of an array and a number
+            np.maximum(np.abs(x, out=found), floors, out=found)
+            self._holds[kind] = asked
+        return found
 
 
 scratch = _Scratch()
@@ -37,12 +55,14 @@ class Base:
     """What is known of the reference's tensor in one sample, whatever it is compared with.
 
     Attributes:
+        token: identifies it, without keeping it alive.
         flat: its elements in a row.
         peak: largest finite magnitude.
         wide: whether float32 is too narrow for sums of squares.
     """
 
     def __init__(self, array: Array) -> None:
+        self.token = object()
         self.flat = array.reshape(-1)
         self.peak = peak_of(self.flat) if self.flat.size else 0.0
         self.wide = not (array.dtype.kind == "f" and array.itemsize <= 4 and TINY < self.peak < HUGE)
@@ -73,8 +93,9 @@ def dot(x: Array, y: Array) -> float:
     how many there are.
     """
     whole = x.size // PIECE * PIECE
-    pieces = np.vecdot(x[:whole].reshape(-1, PIECE), y[:whole].reshape(-1, PIECE))
-    return float(pieces.sum(dtype=np.float64)) + float(np.dot(x[whole:], y[whole:]))
+    pieces = np.vecdot(x[:whole].reshape(-1, PIECE), y[:whole].reshape(-1, PIECE)).tolist() if whole else ()
+    rest = float(np.dot(x[whole:], y[whole:])) if whole < x.size else 0.0
+    return sum(pieces, 0.0) + rest
 
 
 def peak_of(x: Array) -> float:
@@ -97,9 +118,12 @@ def same_bits(x: Any, y: Any) -> bool:
     for width in (np.uint64, np.uint32, np.uint16, np.uint8):
         if x.nbytes % width().itemsize == 0:
             first, second = x.reshape(-1).view(width), y.reshape(-1).view(width)
-            return all(
-                np.array_equal(first[start : start + BLOCK], second[start : start + BLOCK])
-                for start in range(0, first.size, BLOCK)
+            return (
+                np.array_equal(first[:PROBE], second[:PROBE])
+                and all(  # most that differ do so at once
+                    np.array_equal(first[start : start + BLOCK], second[start : start + BLOCK])
+                    for start in range(0, first.size, BLOCK)
+                )
             )
     return False
 

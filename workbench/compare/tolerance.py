@@ -49,6 +49,10 @@ STEEP = _names(
 )
 """Operators that turn an absolute error of x into a relative one: exp(x + d) = exp(x)·(1 + d), and d grows with x."""
 _STEEPEST = 32.0
+STEPS = _names("Ceil Floor Round Sign")
+"""Operators of floats that jump: an error that is nothing above a step is all of it at the step. As with integers,
+what is bounded is the share of elements that may have jumped, by a difference as large as the signal at the most twice:
+``2 · √share``."""
 
 # Relative L2 that a healthy tensor stays under. Isolated: measured on conversions of real models (largest seen 4e-7
 # for accumulating and 3e-7 for rounding operators in float32; 1e-2 and 9e-4 in float16) with a margin.
@@ -150,6 +154,8 @@ class Tolerance:
         operators = set(operators)
         precision = "float16" if half else "float32"
         bound = _ACCUMULATED[precision]
+        if operators & STEPS:
+            bound = 2 * bound**0.5
         if operators & STEEP:
             bound *= max(1.0, min(peak, _STEEPEST))
         floor = max(2 * _SPACING[precision], bound * peak if operators & SUMS else 0.0)

@@ -47,8 +47,10 @@ def _mismatches(spec: TensorSpec, feed: Any) -> list[str]:
         return [f"the feed {spec.name!r} is a {type(feed).__name__}, a numpy array is needed"]
     wrong = []
     if not _dtype_fits(spec.dtype, feed.dtype):
-        way = f"; use .astype({spec.dtype!r})" if spec.dtype in np.sctypeDict else ""
-        wrong.append(f"the feed {spec.name!r} is {feed.dtype.name}, the input takes {spec.dtype}{way}")
+        numbers = feed.dtype.kind in "biufc"
+        way = f"; use .astype({spec.dtype!r})" if numbers and spec.dtype in np.sctypeDict else ""
+        held = {"U": "text", "S": "bytes", "O": "made of Python objects"}.get(feed.dtype.kind, feed.dtype.name)
+        wrong.append(f"the feed {spec.name!r} is {held}, the input takes {spec.dtype}{way}")
     if not spec.takes(feed.shape):
         wrong.append(f"the feed {spec.name!r} has the shape {list(feed.shape)}, the input takes {spec.describe()}")
     return wrong

@@ -8,6 +8,7 @@ is too large for the two gigabytes of a protobuf message.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.errors import ExecutionError, WorkbenchError
-from workbench.hub import IR_VERSION, Emitter, check_runtime, runs_hub_opset, runtime_opset, subgraphs
+from workbench.hub import IR_VERSION, Emitter, check_runtime, pool, runs_hub_opset, runtime_opset, subgraphs
 from workbench.hub.native import make_session, run_session
 
 if TYPE_CHECKING:
@@ -80,11 +81,10 @@ class Fragment:
         made = {value for node in nodes for value in node.outputs if value.name not in cut}
         external: dict[str, Array] = {}
         self.inputs = self._boundary(graph, nodes, made, inputs or {}, external if constants == "folded" else None)
-        for node in nodes:
-            with translated():  # an attribute that is no text, say
-                proto = serialize_node(node)
+        with translated():  # an attribute that is no text, say
+            graph.node.extend(map(serialize_node, nodes))
+        for proto in graph.node if cut else ():
             proto.output[:] = [_computed(name) if name in cut else name for name in proto.output]
-            graph.node.append(proto)
         graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._fetched)
         _check_runtime(nodes)
         self._session = _session(graph, _opsets(nodes), external, threads, optimise)
@@ -112,14 +112,13 @@ class Fragment:
                 names.append(value.name)
                 graph.input.append(onnx.ValueInfoProto(name=value.name, type=types.get(value.name) or _type(value)))
                 continue
-            array = _as_it_lies(tensor)
-            if array is None:
+            if not _is_handed_over(tensor):
                 graph.initializer.append(_inline(tensor, value.name))
             elif external is not None:
-                external[value.name] = array
+                external[value.name] = _as_it_lies(tensor)
                 graph.initializer.append(_reference(tensor, value.name))
             else:
-                self._shared[value.name], self._large[value.name] = array, tensor
+                self._large[value.name] = tensor
                 kind = onnx.helper.make_tensor_type_proto(tensor.dtype.value, tensor.shape.numpy())
                 graph.input.append(onnx.ValueInfoProto(name=value.name, type=kind))
         return tuple(names)
@@ -145,8 +144,7 @@ class Fragment:
         """
         given = {name: feeds[name] for name in self.inputs}
         if len(self._shared) < len(self._large):
-            arrays = {name: _as_it_lies(tensor) for name, tensor in self._large.items()}
-            self._shared.update((name, array) for name, array in arrays.items() if array is not None)
+            self._shared.update((name, _as_it_lies(tensor)) for name, tensor in self._large.items())
         with translated():
             results = run_session(self._session, self._fetched, {**given, **self._shared})
         return dict(zip(self.outputs, results, strict=True))
@@ -220,10 +218,15 @@ def _computed(name: str) -> str:
     return f"{name}//computed"
 
 
-def _as_it_lies(tensor: ir.TensorProtocol) -> Array | None:
-    """The tensor's array if it is large and onnxruntime can use it in place; else ``None``."""
-    if tensor.nbytes <= INLINE_BYTES or tensor.dtype not in _NUMPY:
-        return None
+def _is_handed_over(tensor: ir.TensorProtocol) -> bool:
+    """Whether the tensor is large, and onnxruntime can use its array in place."""
+    if tensor.dtype not in _NUMPY:
+        return False
+    return math.prod(tensor.shape.numpy()) * tensor.dtype.itemsize > INLINE_BYTES  # its nbytes take 20 µs
+
+
+def _as_it_lies(tensor: ir.TensorProtocol) -> Array:
+    """The tensor's array in the machine's order, without a copy where it has it."""
     array = tensor.numpy()
     if not array.dtype.isnative or not array.flags.c_contiguous or array.ctypes.data % array.itemsize:
         native: Array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
@@ -234,7 +237,7 @@ def _as_it_lies(tensor: ir.TensorProtocol) -> Array | None:
 def _inline(tensor: ir.TensorProtocol, name: str) -> onnx.TensorProto:
     import onnx
 
-    if tensor.dtype is ir.DataType.STRING or not isinstance(tensor, ir.ExternalTensor | ir.LazyTensor):
+    if tensor.dtype is ir.DataType.STRING:
         proto: onnx.TensorProto = ir.serde.serialize_tensor(tensor)
         proto.name = name
         return proto
@@ -259,9 +262,12 @@ def _reference(tensor: ir.TensorProtocol, name: str) -> onnx.TensorProto:
 
 def _type(value: ir.Value) -> onnx.TypeProto:
     """The value's type; shapes inside the graph are left to onnxruntime, which knows the fed ones."""
+    import onnx
 
     if value.type is None:
         raise ExecutionError(f"the type of the tensor {value.name!r} is not known")
+    if type(value.type) is ir.TensorType:  # what nearly all are, without the detour
+        return onnx.TypeProto(tensor_type=onnx.TypeProto.Tensor(elem_type=value.type.dtype.value))
     proto: onnx.TypeProto = ir.serde.serialize_value(value).type
     if proto.HasField("tensor_type"):
         proto.tensor_type.ClearField("shape")
@@ -319,17 +325,18 @@ def _session(
     if not optimise:  # a session that lives for a few runs gives its memory back at once
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
+        pool.use(options)
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if external:
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in external.values()]
         options.add_external_initializers(list(external), values)
     data = model.SerializeToString()
     # Blocks of channels serve windows alone; onnxruntime 1.32 dies of looking for them in unrolled float16 recurrences.
-    windowed = any(node.op_type in _WINDOWED for node in graph.node)
-    disabled = [] if windowed else ["NchwcTransformer"]
+    unfit = optimise and not any(node.op_type in _WINDOWED for node in graph.node)
+    rest = {"disabled_optimizers": ["NchwcTransformer"]} if unfit else {}
     with translated():
         try:
-            return make_session(data, options, disabled_optimizers=disabled)
+            return make_session(data, options, **rest)
         except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:
             if not optimise:
                 raise

@@ -212,9 +212,12 @@ def _function(node: ir.Node, schema: Any, inputs: Sequence[ir.Value | None]) -> 
         b"" if value is None else ir.serde.serialize_value(value).type.SerializeToString() for value in node.inputs
     ]
     version = max(schema.context_dependent_function_opset_versions)
-    data = schema.get_context_dependent_function_with_opset_version(
-        version, ir.serde.serialize_node(node).SerializeToString(), types
-    )
+    try:
+        data = schema.get_context_dependent_function_with_opset_version(
+            version, ir.serde.serialize_node(node).SerializeToString(), types
+        )
+    except ValueError:  # what it asks of the inputs' types is not known, or not so
+        return None
     return onnx.FunctionProto.FromString(data) if data else None
 
 

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from workbench.document import Dim, TensorSpec
 from workbench.errors import ModelError
 
+_GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 _PLAIN = {
     ir.DataType.FLOAT: "float32",
     ir.DataType.DOUBLE: "float64",
@@ -69,12 +70,14 @@ def set_type(value: ir.Value, dtype: str, shape: Iterable[Dim] | None) -> ir.Val
 
 def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
     """The graphs in a node's attributes (the branches of an If, the body of a Loop)."""
-    for attribute in node.attributes.values():
-        if attribute.is_ref():  # a function's parameter: the graph is the caller's
+    for (
+        attribute
+    ) in node.attributes.data.values():  # the dictionary inside: its wrapper's values() are ten times slower
+        if attribute.type not in _GRAPHS or attribute.is_ref():  # a function's parameter: the graph is the caller's
             continue
         if attribute.type is ir.AttributeType.GRAPH:
             yield attribute.as_graph()
-        elif attribute.type is ir.AttributeType.GRAPHS:
+        else:
             yield from attribute.as_graphs()
 
 

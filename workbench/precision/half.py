@@ -7,6 +7,7 @@ operator in at least float32, which is what Core ML's float16 programs promise a
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Collection
 from typing import Any
 
@@ -73,14 +74,28 @@ def with_rounded(model: ir.Model, tensors: Collection[str]) -> ir.Model:
 
 
 def _rounded_constant(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-    """The constant in float16's values; a large one is rounded each time that it is read, so that it is held once."""
-
-    def rounded() -> ir.TensorProtocol:
-        return ir.tensor(round_to_half(tensor.numpy()), name=tensor.name)
-
+    """The constant in float16's values; a large one is rounded when it is read, so that it is held once."""
     if tensor.size <= 1024:
-        return rounded()
-    return ir.LazyTensor(rounded, dtype=_FLOAT, shape=ir.Shape(tensor.shape.numpy()), name=tensor.name)
+        return ir.tensor(round_to_half(tensor.numpy()), name=tensor.name)
+    return _Rounded(tensor)
+
+
+class _Rounded(ir.LazyTensor):
+    """A constant in float16's values, which are shared for as long as somebody has them."""
+
+    __slots__ = ("_array", "exact")
+
+    def __init__(self, exact: ir.TensorProtocol) -> None:
+        super().__init__(self._round, dtype=_FLOAT, shape=ir.Shape(exact.shape.numpy()), name=exact.name)
+        self.exact = exact
+        self._array: weakref.ref[np.ndarray[Any, Any]] | None = None
+
+    def _round(self) -> ir.TensorProtocol:
+        array = None if self._array is None else self._array()
+        if array is None:
+            array = round_to_half(self.exact.numpy())
+            self._array = weakref.ref(array)
+        return ir.Tensor(array, dtype=_FLOAT, name=self.name)
 
 
 def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:

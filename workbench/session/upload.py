@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from workbench import limits
 from workbench.errors import ModelError
-from workbench.files import inner_parts, shown
+from workbench.files import inner_parts, is_folder, shown
 
 MAX_BYTES = 2 << 30
 """A larger file is opened by its path."""
@@ -99,7 +99,7 @@ def _unpack(archive: Path, folder: Path) -> None:
     """Unpack regular files only, within the limits, all below ``folder``."""
     try:
         with zipfile.ZipFile(archive) as package:
-            entries = [entry for entry in package.infolist() if not entry.is_dir()]
+            entries = [entry for entry in package.infolist() if not is_folder(entry)]
             limits.check("archive_members", len(entries), archive.name)
             limits.check("archive_bytes", sum(entry.file_size for entry in entries), archive.name)
             for entry in entries:

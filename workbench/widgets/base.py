@@ -18,10 +18,11 @@ THEME = (Path(__file__).parent / "theme.css").read_text(encoding="utf-8")
 
 
 def assets(name: str, *modules: str) -> tuple[str, str]:
-    """The ESM and the CSS of the view of that name: the modules it builds on before it; keyboard and theme included."""
+    """The ESM and the CSS of the view of that name: the modules it builds on before it, and what all have."""
     folder = Path(__file__).parent
+    files = ("keyboard", "toggles", *modules, name)
     style = (folder / f"{name}.css").read_text(encoding="utf-8")
-    script = "\n".join((folder / f"{module}.js").read_text(encoding="utf-8") for module in ("keyboard", *modules, name))
+    script = "\n".join((folder / f"{module}.js").read_text(encoding="utf-8") for module in files)
     return script, f"{THEME}\n{style}"
 
 
@@ -146,14 +147,10 @@ def text_field(label: str, hint: str = "") -> ipywidgets.Text:
 
 def disclosure(title: str, panel: ipywidgets.Widget, tooltip: str = "") -> ipywidgets.ToggleButton:
     """A button that shows and hides a part; it begins hidden."""
-    button = ipywidgets.ToggleButton(tooltip=tooltip, value=False, layout={"width": "auto"})
-
-    def turn() -> None:
-        button.description = f"{'▾' if button.value else '▸'} {title}"
-        show(panel, button.value)
-
-    button.observe(lambda change: turn(), names="value")
-    turn()
+    button = ipywidgets.ToggleButton(description=title, tooltip=tooltip, value=False, layout={"width": "auto"})
+    button.add_class("wb-disclosure")
+    button.observe(lambda change: show(panel, button.value), names="value")
+    show(panel, False)
     return button
 
 

@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 TONES = {"ok": "ok", "failing": "bad", "unmatched": "neutral", "skipped": "neutral"}
 COLUMNS = (
-    Column("layer", width="2fr"),
-    Column("operator", width="1.1fr"),
-    Column("converted layer", width="1.8fr"),
-    Column("status", width="0.8fr", tones=TONES),
-    Column("accumulated", kind="number", width="0.9fr"),
+    Column("layer", width="1.4fr"),
+    Column("operator", width="1.25fr"),
+    Column("converted", width="1.4fr"),
+    Column("status", width="0.95fr", tones=TONES),
+    Column("accumulated", kind="number", width="1.25fr"),
     Column("isolated", kind="number", width="0.8fr"),
-    Column("max abs", kind="number", width="0.8fr"),
+    Column("max abs", kind="number", width="0.85fr"),
 )
-NOISE = Column("over fp16, dB", kind="number", width="1fr")
+NOISE = Column("over fp16, dB", kind="number", width="1.3fr")
 METRIC = "relative L2 error"
 
 
@@ -44,6 +44,7 @@ class Compare(Step):
     def __init__(self, session: Session | None = None) -> None:
         super().__init__(session)
         self._report: Report | None = None
+        self._drawn = False
         self.mode = ipywidgets.Dropdown(
             options=("both", "accumulated", "isolated"), description="Mode", layout={"width": "auto"}
         )
@@ -109,16 +110,17 @@ class Compare(Step):
     def draw(self) -> None:
         state = self.session.state
         self.button.disabled = self.session.busy or state.model is None
-        if state.report is self._report and (self._report is not None or self.verdict.blocks):
+        if state.report is None:
+            missing = "" if state.converted is not None else " Convert the model first, or name what stands for it."
+            self.verdict.put(text(f"Not compared yet.{missing}", "neutral"))
+        if state.report is self._report and self._drawn:
             return
-        self._report = state.report
+        self._report, self._drawn = state.report, True
         show(self._results, self._report is not None)
         self.tensors.figures = {}
         self.about.put()
         self.details.put()
         if self._report is None:
-            missing = "" if state.converted is not None else " Convert the model first, or name what stands for it."
-            self.verdict.put(text(f"Not compared yet.{missing}", "neutral"))
             self.table.put([])
             return
         self.verdict.put(*verdict_of(self._report))

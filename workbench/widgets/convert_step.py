@@ -26,8 +26,8 @@ TONES = {"exact": "ok", "approximate": "warn", "refused": "bad", "undecided": "n
 COLUMNS = (
     Column("layer", width="2fr"),
     Column("operator", width="1.2fr"),
-    Column("verdict", width="0.9fr", tones=TONES),
-    Column("why, and the way out", kind="prose", width="3.4fr"),
+    Column("verdict", width="1.2fr", tones=TONES),
+    Column("why, and the way out", kind="prose", width="3.1fr"),
 )
 
 

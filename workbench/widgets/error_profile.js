@@ -1,15 +1,9 @@
-// The error of every layer in topological order, on a logarithmic scale. One selection: click, or the arrow keys.
+// The error of every layer in topological order, on a logarithmic scale. One selection: click, or the arrow keys; N and P
+// go to the next and to the previous layer that fails.
 
 const HEIGHT = 240;
 const MARGIN = { left: 58, right: 14, top: 14, bottom: 26 };
 const SERIES = ["accumulated", "isolated"];
-
-function svg(tag, attributes, text) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
 
 const spoken = value => (value === null || value === undefined ? "none" : typeof value === "number" ? value.toExponential(2) : value);
 
@@ -50,7 +44,7 @@ class Profile {
     this.plot.className = "wb-plot";
     this.plot.tabIndex = 0;
     this.plot.setAttribute("role", "slider");
-    this.plot.setAttribute("aria-label", "Error profile: arrow keys choose a layer");
+    this.plot.setAttribute("aria-label", "Error profile: arrow keys choose a layer, N and P one that fails");
     this.svg = svg("svg", { "aria-hidden": "true" });
     this.chart = svg("g", {});
     this.marks = svg("g", {});
@@ -59,7 +53,19 @@ class Profile {
     this.tip = document.createElement("div");
     this.tip.className = "wb-tip";
     this.tip.hidden = true;
-    el.append(this.legend, this.plot, this.tip);
+    this.failing = document.createElement("div");
+    this.failing.className = "wb-failing-steps";
+    for (const [text, step] of [["Previous failing", -1], ["Next failing", 1]]) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = text;
+      button.addEventListener("click", () => this.toFailing(step));
+      this.failing.append(button);
+    }
+    const bar = document.createElement("div");
+    bar.className = "wb-profile-bar";
+    bar.append(this.legend, this.failing);
+    el.append(bar, this.plot, this.tip);
     this.plot.addEventListener("click", event => this.select(this.nearest(event)));
     this.plot.addEventListener("mousemove", event => this.hover(event));
     this.plot.addEventListener("mouseleave", () => this.leave());
@@ -176,7 +182,8 @@ class Profile {
 
   drawLegend() {
     const entries = [["accumulated", "--wb-second"], ["isolated", "--wb-brand"]];
-    if (this.data.failing.some(Boolean)) entries.push(["beyond tolerance", "--wb-bad"]);
+    this.failing.hidden = !this.data.failing.some(Boolean);
+    if (!this.failing.hidden) entries.push(["beyond tolerance", "--wb-bad"]);
     const used = entries.filter(([name]) => !SERIES.includes(name) || this.data[name].some(value => value !== null));
     const heading = document.createElement("strong");
     heading.textContent = this.data.metric;
@@ -250,8 +257,22 @@ class Profile {
     this.model.save_changes();
   }
 
+  /** The next layer that fails, or the one before; after the last one comes the first. */
+  toFailing(step) {
+    const places = this.data.failing.flatMap((fails, index) => (fails ? [index] : []));
+    const found = nextOf(places, this.model.get("selected"), step);
+    if (found !== undefined) this.select(found);
+  }
+
   onKey(event) {
     const at = this.model.get("selected");
+    const step = failingStep(event);
+    if (step) {
+      event.preventDefault();
+      event.stopPropagation();
+      this.toFailing(step);
+      return;
+    }
     // As in the table below, down is onward.
     const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, PageDown: 10, PageUp: -10 };
     if (event.key === "Escape" && at >= 0) {

@@ -20,7 +20,7 @@ class ErrorProfile(View):
     """Two series over the layers (``None``: not measured), their tolerances, what the target's precision explains of
     them, and the ``selected`` layer (-1: none)."""
 
-    _esm, _css = assets("error_profile")
+    _esm, _css = assets("error_profile", "svg")
 
     data = traitlets.Dict().tag(sync=True)
     selected = traitlets.Int(-1).tag(sync=True)

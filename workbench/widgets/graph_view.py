@@ -32,7 +32,7 @@ class GraphView(View):
         height: pixels.
     """
 
-    _esm, _css = assets("graph_view", "graph_layout")
+    _esm, _css = assets("graph_view", "graph_layout", "graph_groups", "graph_scene", "graph_painter")
 
     label = traitlets.Unicode().tag(sync=True)
     height = traitlets.Int(380).tag(sync=True)

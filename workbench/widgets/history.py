@@ -9,10 +9,10 @@ from workbench.widgets.base import Panel, row, stack
 from workbench.widgets.layer_table import Column, LayerTable
 
 COLUMNS = (
-    Column("step", width="0.7fr"),
+    Column("step", width="1.3fr"),
     Column("with", width="2.4fr"),
     Column("outcome", kind="prose", width="2fr"),
-    Column("", width="0.5fr", tones={"ok": "ok", "failed": "bad"}),
+    Column("result", width="0.7fr", tones={"ok": "ok", "failed": "bad"}),
 )
 
 

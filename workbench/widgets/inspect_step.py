@@ -23,7 +23,7 @@ COLUMNS = (
     Column("layer", width="2fr"),
     Column("operator", width="1.2fr"),
     Column("outputs", width="2fr"),
-    Column("parameters", kind="number", width="0.8fr"),
+    Column("parameters", kind="number", width="1fr"),
 )
 MAX_OPERATORS = 8
 

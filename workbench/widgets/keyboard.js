@@ -15,3 +15,15 @@ if (!window.workbenchKeepsKeys) {
   window.workbenchKeepsKeys = true;
   window.addEventListener("keydown", keepKeys, true);
 }
+
+/** N asks for the next one that fails (1), P for the previous one (-1), other keys for none (0). */
+function failingStep(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return 0;
+  return { n: 1, p: -1 }[event.key.toLowerCase()] ?? 0;
+}
+
+/** Of ascending places the next one after `at`, or the one before; after the last comes the first. */
+function nextOf(places, at, step) {
+  if (step > 0) return places.find(place => place > at) ?? places[0];
+  return places.findLast(place => place < at) ?? places.at(-1);
+}

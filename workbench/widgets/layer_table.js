@@ -3,6 +3,8 @@
 
 const ROW = 26;
 const HEAD = 30;
+const TAIL = 11; // characters of a long name that are always seen
+const SHARE = 87; // pixels that a column of the width 1fr has at least; in a narrow place the table scrolls aside
 
 function formatted(value, kind) {
   if (value === null || value === undefined) return "—";
@@ -35,9 +37,10 @@ function fill(node, text, kind) {
   node.classList.add("wb-long");
   const head = document.createElement("span");
   const tail = document.createElement("span");
-  head.textContent = text.slice(0, -14);
-  tail.textContent = text.slice(-14);
+  head.textContent = text.slice(0, -TAIL);
+  tail.textContent = text.slice(-TAIL);
   node.append(head, tail);
+  node.setAttribute("aria-label", text); // in one piece
 }
 
 class Table {
@@ -69,7 +72,6 @@ class Table {
     this.body.className = "wb-body";
     this.body.tabIndex = 0;
     this.body.setAttribute("role", "grid");
-    this.body.setAttribute("aria-label", `${this.model.get("label")}: arrow keys choose a row`);
     this.head = document.createElement("div");
     this.head.className = "wb-head";
     this.head.setAttribute("role", "row");
@@ -95,13 +97,20 @@ class Table {
       else this.select(Number(line.dataset.row));
     });
     this.body.addEventListener("keydown", event => event.target.tagName !== "BUTTON" && this.onKey(event));
-    this.resized = new ResizeObserver(() => this.draw());
+    this.resized = new ResizeObserver(() => this.onResize());
     this.resized.observe(this.body);
   }
 
   /** How much of the rows is in sight. */
   get viewport() {
     return Math.max(0, this.body.clientHeight - HEAD);
+  }
+
+  /** What was chosen before the table came into sight is shown then. */
+  onResize() {
+    if (!this.inSight) this.reveal();
+    this.inSight = this.viewport > 0;
+    this.draw();
   }
 
   /** New rows from the kernel. */
@@ -112,6 +121,10 @@ class Table {
     this.markable = this.model.get("markable");
     const tracks = this.columns.map(column => `minmax(0, ${column.width})`);
     this.body.style.setProperty("--wb-columns", (this.markable ? ["18px", ...tracks] : tracks).join(" "));
+    const shares = this.columns.reduce((sum, column) => sum + (Number.parseFloat(column.width) || 1), 0);
+    this.body.style.setProperty("--wb-least", `${Math.round(shares * SHARE)}px`);
+    const keys = `arrow keys choose a row${this.markable ? ", the space bar marks it" : ""}`;
+    this.body.setAttribute("aria-label", `${this.model.get("label")}: ${keys}`);
     this.body.setAttribute("aria-colcount", this.columns.length + this.markable);
     this.drawHead();
     this.arrange();
@@ -189,7 +202,8 @@ class Table {
     this.body.setAttribute("aria-rowcount", total + 1);
     this.spacer.style.height = `${this.order.length * ROW}px`;
     const height = Math.min(this.model.get("height"), Math.max(this.order.length, 2) * ROW + 2);
-    this.body.style.setProperty("--wb-height", `${height + HEAD}px`);
+    const bar = this.body.offsetHeight - this.body.clientHeight; // if it scrolls aside
+    this.body.style.setProperty("--wb-height", `${height + HEAD + bar}px`);
     this.reveal();
     this.draw();
   }
@@ -231,7 +245,7 @@ class Table {
     const node = cell("", "gridcell", "wb-check");
     const box = cell(checked ? "☑" : "☐", "checkbox");
     box.setAttribute("aria-checked", String(checked));
-    box.setAttribute("aria-label", "marked");
+    box.setAttribute("aria-label", "mark");
     node.append(box);
     return node;
   }
@@ -257,7 +271,22 @@ class Table {
     if (bottom > this.body.scrollTop) this.body.scrollTop = bottom;
   }
 
+  /** The next row in sight that stands out as bad, or the one before; after the last one comes the first. */
+  toBad(step) {
+    const bad = index => this.rows[index].some((value, at) => this.columns[at].tones?.[value] === "bad");
+    const places = this.order.flatMap((index, place) => (bad(index) ? [place] : []));
+    const found = nextOf(places, this.order.indexOf(this.model.get("selected")), step);
+    if (found !== undefined) this.select(this.order[found]);
+  }
+
   onKey(event) {
+    const step = failingStep(event);
+    if (step) {
+      event.preventDefault();
+      event.stopPropagation();
+      this.toBad(step);
+      return;
+    }
     const page = Math.max(1, Math.floor(this.viewport / ROW) - 1);
     const end = this.order.length - 1;
     const at = this.order.indexOf(this.model.get("selected"));

@@ -11,13 +11,17 @@ from typing import Any
 import traitlets
 
 from workbench.widgets.base import View, assets
-from workbench.widgets.text import escape, rough, shown
+from workbench.widgets.text import MAX_CHARACTERS, escape, rough, shown
+from workbench.words import shorten
 
 PIECE_BYTES = 1_000_000
 """Rows are sent in messages of about this size."""
 
-STATIC_ROWS = 20
+STATIC_ROWS = 12
 """How many rows the static rendering shows."""
+
+STATIC_CHARACTERS = 40
+"""And how much of a name, which cannot wrap: the table stays as wide as a page."""
 
 Cell = str | int | float | None
 
@@ -108,19 +112,21 @@ class LayerTable(View):
         if not self.all_rows:
             return ""
         head = "".join(f"<th>{escape(column['title'])}</th>" for column in self.columns)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{escape(rough(cell))}</td>" for cell in row) + "</tr>"
-            for row in self.all_rows[:STATIC_ROWS]
-        )
+        kinds = [column["kind"] for column in self.columns]
+        body = "".join("<tr>" + "".join(map(_static, row, kinds)) + "</tr>" for row in self.all_rows[:STATIC_ROWS])
         rest = len(self.all_rows) - STATIC_ROWS
         more = f"<p>… and {rest:,} more rows</p>" if rest > 0 else ""
         return f"<table><tr>{head}</tr>{body}</table>{more}"
 
 
+def _static(value: Cell, kind: str) -> str:
+    return f"<td>{escape(shorten(rough(value), STATIC_CHARACTERS) if kind == 'text' else rough(value))}</td>"
+
+
 def _cell(value: Any) -> Cell:
-    """What JSON can carry: NaN and the infinities become text."""
+    """What JSON can carry: NaN and the infinities become text. Of a very long name both ends stay."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(value)
-    return shown(value)
+    return shown(shorten(str(value), MAX_CHARACTERS))

@@ -219,7 +219,7 @@ def control_for(declared: dataclasses.Field[Any], hint: Any, names: Names) -> Co
         return Typed(declared.name, lambda typed: _listed(typed, known), _lines, hint="one a line", lines=True)
     if typing.get_origin(kinds[0]) is collections.abc.Mapping:
         return _mapping(declared, typing.get_args(kinds[0])[1], names)
-    return Typed(declared.name, _json, json.dumps, hint="JSON")
+    return Typed(declared.name, _json, json.dumps, hint=str(declared.default) if kinds == [int] else "JSON")
 
 
 def _mapping(declared: dataclasses.Field[Any], held: Any, names: Names) -> Control:

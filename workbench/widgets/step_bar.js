@@ -47,7 +47,7 @@ function render({ model, el }) {
       if (!panel) continue;
       panel.id ||= `wb-panel-${Math.random().toString(36).slice(2)}`;
       panel.setAttribute("role", "tabpanel");
-      panel.setAttribute("aria-label", button.textContent);
+      panel.setAttribute("aria-label", button.lastChild.textContent);
       button.setAttribute("aria-controls", panel.id);
     }
   }

@@ -2,14 +2,7 @@
 
 const W = 320;
 const H = 210;
-const M = { left: 52, right: 12, top: 10, bottom: 38 };
-
-function svg(tag, attributes, text) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
+const M = { left: 60, right: 12, top: 10, bottom: 38 };
 
 const short = value => {
   const size = Math.abs(value);

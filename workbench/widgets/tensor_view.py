@@ -13,7 +13,7 @@ class TensorView(View):
     See :mod:`workbench.widgets.figures`, which makes them from a comparison's detail.
     """
 
-    _esm, _css = assets("tensor_view")
+    _esm, _css = assets("tensor_view", "svg")
 
     figures = traitlets.Dict().tag(sync=True)
 

@@ -14,6 +14,7 @@ import workbench as wb
 from workbench import limits
 from workbench.errors import LimitError, ModelError
 from workbench.formats.coreml import FORMAT, toolkit
+from workbench.formats.coreml.compiled import read_compiled
 from workbench.formats.coreml.compiled.elements import DTYPES
 from workbench.formats.coreml.compiled.text import TextReader
 from workbench.formats.coreml.read import read
@@ -70,6 +71,16 @@ def test_what_the_text_may_say(name: str, tmp_path: Path) -> None:
         return
     result = wb.load(tmp_path / "m.mlmodelc").run({"x": np.asarray([-1, 2], np.float32)})
     np.testing.assert_array_equal(result["y"], np.asarray(expected, np.float32))
+
+
+@pytest.mark.parametrize(("stated", "version"), [(9, 9), (True, 8), ("9", 8), (0, 8), (1 << 70, 8), (None, 8)])
+def test_a_version_that_is_none_is_taken_from_the_operators(stated: Any, version: int, tmp_path: Path) -> None:
+    inputs = [{"name": "x", "type": "MultiArray", "dataType": "Float32", "shape": "[2]"}]
+    outputs = [{**inputs[0], "name": "y"}]
+    metadata = [{"specificationVersion": stated, "inputSchema": inputs, "outputSchema": outputs}]
+    body = HEAD + "tensor<fp32, [2]> y = relu(x = x);" + TAIL
+    data = read_compiled(folder_of(body, tmp_path / "m.mlmodelc", metadata), "m.mlmodelc")
+    assert toolkit.model_pb2().Model.FromString(data).specificationVersion == version
 
 
 def test_numbers_of_every_dtype() -> None:

@@ -10,7 +10,8 @@ import pytest
 from onnx import TensorProto, helper
 
 import workbench as wb
-from tests.formats.coreml.writing import Case, Const, drafted
+from tests.formats.coreml.writing import Case, Const, drafted, run_written
+from workbench.document import silent
 from workbench.errors import OptionError
 from workbench.formats.coreml.options import CoreMLOptions
 from workbench.hub import OPSET
@@ -86,6 +87,24 @@ def test_float64_is_declared_approximate() -> None:
     made = drafted(Case("double", "Exp", (np.ones(3),)).model())
     assert [str(outcome.verdict) for outcome in made.outcomes] == ["approximate"]
     assert "float32" in made.outcomes[0].note
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(("power", "verdicts"), [(29, {"approximate"}), (45, {"approximate", "refused"})])
+def test_rounding_by_a_sum_of_float64_is_not_done_in_float32(power: int, verdicts: set[str], turned: bool) -> None:
+    """NNEF rounds float64 to float32 so; 2^29 + x is 2^29 in float32, whatever the x."""
+    x, large = np.linspace(1, 2, 7), helper.make_tensor("c", TensorProto.DOUBLE, [], [2.0**power])
+    nodes = [
+        helper.make_node("Add", ["c", "x"] if turned else ["x", "c"], ["sum"], name="add"),
+        helper.make_node("Sub", ["sum", "c"], ["y"], name="sub"),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, [7]) for name in "xy"]
+    graph = helper.make_graph(nodes, "rounding", ends[:1], ends[1:], [large])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    made = drafted(proto)
+    assert {str(outcome.verdict) for outcome in made.outcomes} == verdicts
+    if "refused" not in verdicts:
+        np.testing.assert_allclose(run_written(made.finish(silent), {"x": x})["y"], x, rtol=2e-7)
 
 
 def test_float16_is_declared_approximate() -> None:

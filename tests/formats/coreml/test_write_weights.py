@@ -16,6 +16,7 @@ from tests.formats.coreml.writing import Array, operators_of, run, run_written, 
 from workbench.formats.coreml import toolkit
 from workbench.formats.coreml.blob import BITS, BlobFile, BlobWriter, pack, unpack
 from workbench.formats.coreml.duplicates import deduplication
+from workbench.formats.coreml.export import immediate
 
 RNG = np.random.default_rng(8)
 MATRIX = RNG.standard_normal((70, 33)).astype(np.float32)
@@ -41,6 +42,15 @@ def test_the_file_is_the_one_that_coremltools_writes(count: int, tmp_path: Path)
     with BlobWriter(tmp_path / "ours.bin") as writer:
         assert [writer.write(array, name) for name, array in arrays.items()] == offsets
     assert (tmp_path / "ours.bin").read_bytes() == (tmp_path / "theirs.bin").read_bytes()
+
+
+@pytest.mark.parametrize("dtype", ["int32", "bool"])
+@pytest.mark.parametrize("shape", [(999,), (2, 500), (7, 11, 1000)])
+def test_many_numbers_in_the_message_are_those_that_coremltools_puts_there(shape: tuple[int, ...], dtype: str) -> None:
+    helper_module: Any = toolkit.submodule("converters.mil.backend.mil.helper")
+    array = RNG.integers(-(2**31), 2**31, shape).astype(dtype)
+    theirs = helper_module.create_tensor_value(array)
+    assert immediate(array, helper_module.create_tensor_value, helper_module._tensor_field_by_type) == theirs
 
 
 @pytest.mark.parametrize("turned", [MATRIX.T, MATRIX[::2, ::-1], np.broadcast_to(MATRIX[:1], (40, 33))])

@@ -126,6 +126,7 @@ def _nnef() -> Iterator[Hostile]:
         "zip: cut off": ("model.zip", lambda: zip_of(("graph.nnef", TEXT))[:-30]),
         "zip: noise": ("model.zip", lambda: b"PK\x03\x04" + bytes(range(256))),
         "zip: ten in one another": ("model.zip", lambda: _within(10)),
+        "zip: a member's name is empty": ("model.zip", lambda: nameless(zip_of(("graph.nnef", TEXT), ("?", b"x")))),
         "zip: itself": ("model.zip", lambda: _quine(zip_of(("graph.nnef", TEXT)))),
         "zip: encrypted": ("model.zip", lambda: _flagged(zip_of(("graph.nnef", TEXT)))),
         "zip: a compression that nobody has": ("model.zip", lambda: zip_of(("graph.nnef", TEXT)).replace(
@@ -172,6 +173,17 @@ def _big_header() -> bytes:
     return tar_of(GRAPH, mode="w")[:-10240 + 1024] + info.tobuf()  # fmt: skip
 
 
+def nameless(data: bytes) -> bytes:
+    """A zip whose member ``?`` has no name: the one byte is an extra field instead."""
+    changed = bytearray(data)
+    for mark, offset, header in ((b"PK\x01\x02", 28, 46), (b"PK\x03\x04", 26, 30)):
+        start = next(
+            at for at in range(len(data)) if data.startswith(mark, at) and data[at + header : at + header + 1] == b"?"
+        )
+        changed[start + offset : start + offset + 4] = struct.pack("<HH", 0, 1)
+    return bytes(changed)
+
+
 def _packages() -> Iterator[Hostile]:
     for title, name in _NAMES.items():
         if title not in ("is empty", "is a dot", "has a drive"):
@@ -182,6 +194,7 @@ def _packages() -> Iterator[Hostile]:
         "package: two": lambda: zip_of(*_package_members("a"), *_package_members("b")),
         "package: cut off": lambda: zip_of(*_package_members())[:-40],
         "package: a member twice": lambda: zip_of(*_package_members(), _package_members()[1]),
+        "package: a member's name is empty": lambda: nameless(zip_of(*_package_members(), ("?", b"x"))),
         "package: links": lambda: zip_of(*_package_members(), mode=0o120777),
         "package: without a manifest's model": lambda: zip_of(
             *((name, data) for name, data in _package_members() if not name.endswith(".mlmodel")), ("m/a.mlmodel", b"")

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from tests.hostile.corpus.case import Hostile
 from tests.hostile.corpus.onnx_files import HEADER, OWN, model_of, saved
@@ -113,6 +114,12 @@ _CONSTANT = {
     "{ c = ConstantOfShape(s)  e = EyeLike(c)  y = Add(x, e) }",
 }
 
+_MADE = {
+    "an identity matrix": "g (int32[8192, 256] x) => (int32[8192, 256] y) { y = EyeLike(x) }",
+    "a triangle's mask": "g (float[8192, 256] x) => (float[8192, 256] y) { y = Trilu(x) }",
+}
+"""What a writer makes a constant of that is larger than the model says; it is beyond 2^20 elements."""
+
 
 def _sorted_model(text: str) -> onnx.ModelProto:
     model = model_of(text)
@@ -148,6 +155,17 @@ def cases() -> Iterator[Hostile]:
             f"onnx: {title} of a huge constant shape", saved(lambda text=text, header=header: model_of(text, header)), "run",
             limits=SMALL, feeds={"x": (1,) if "float[1] x" in text else [1]},
         )  # fmt: skip
+    for title, text in _MADE.items():
+        made = saved(lambda text=text: model_of(text))
+        yield Hostile(f"onnx: {title} of 2^21 elements", made, "plan", limits={"folded_elements": 1 << 20})
+    yield Hostile("onnx: 2^21 integers for Core ML", saved(_integers), "plan", limits={"folded_elements": 1 << 20})
+
+
+def _integers() -> onnx.ModelProto:
+    """A constant that Core ML holds in the model's message, number by number."""
+    model = model_of("g (int32[8192, 256] x) => (int32[8192, 256] y) { y = Add(x, w) }")
+    model.graph.initializer.append(numpy_helper.from_array(np.full((8192, 256), 7, np.int32), "w"))
+    return model
 
 
 def _deep_functions(levels: int) -> onnx.ModelProto:

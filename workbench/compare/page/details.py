@@ -9,9 +9,10 @@ import numpy as np
 
 from workbench.compare.detail import Detail, Statistics, summarize
 from workbench.compare.metrics import Metrics
-from workbench.compare.page.words import number, status
+from workbench.compare.page.words import TITLE, number, status, title
 from workbench.compare.rows import Row
 from workbench.errors import WorkbenchError
+from workbench.words import one_line, shorten
 
 if TYPE_CHECKING:
     from workbench.compare.report import Report
@@ -23,16 +24,17 @@ _DENSITY = 64
 def facts(row: Row) -> list[list[Any]]:
     """What the detail view says of a row: (what, accumulated or in words, isolated)."""
     facts: list[list[Any]] = [
-        ["title", f"{row.operator} {row.layer}"],
+        ["title", title(row)],
         ["status", status(row)],
         ["reason", row.remark],
+        ["layer", row.layer if shorten(row.layer, TITLE) != row.layer else ""],
         ["reference", f"{row.tensor}: {row.dtype}{list(row.shape) if row.shape is not None else ''}"],
         ["target", " ← ".join(filter(None, (row.target_tensor, ", ".join(row.target_layers)))) or "none"],
         ["matched by", row.evidence + (f" (as much like {', '.join(row.rivals)})" if row.rivals else "")],
     ]
     if row.signature is not None:
-        facts.append(["looks like", f"{row.signature} {'; '.join(row.signature.evidence)}"])
-    facts = [fact for fact in facts if fact[1]]
+        facts.append(["looks like", f"{row.signature} ({'; '.join(row.signature.evidence)})"])
+    facts = [[name, one_line(text)] for name, text in facts if text]
     pair = row.accumulated, row.isolated
     if any(pair):
         facts += _figures(pair, row)

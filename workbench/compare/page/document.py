@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from workbench.compare import storage
 from workbench.compare.page.details import details_of, facts
 from workbench.compare.page.views import profile, table
-from workbench.compare.page.words import error_of, number
+from workbench.compare.page.words import error_of, number, title
 from workbench.compare.rows import Row
+from workbench.words import one_line
 
 if TYPE_CHECKING:
     from workbench.compare.report import Report
@@ -31,7 +32,7 @@ def page(report: Report, details: int) -> str:
         report: what to show.
         details: of how many rows the tensors' distributions are computed, where the report has its models.
     """
-    title = f"{report.reference.name} → {report.target.name}"
+    heading = one_line(f"{report.reference.name} → {report.target.name}")
     data = _island({"rows": [facts(row) for row in report.rows], "details": details_of(report, details)})
     script, style = _asset("page.js"), _asset("page.css")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -42,8 +43,8 @@ def page(report: Report, details: int) -> str:
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{style}</style></head><body>"
-        f'<header><h1>{escape(title)} <span class="badge {"good" if report.ok else "bad"}">{verdict}</span></h1>'
+        f"<title>{escape(heading)}</title><style>{style}</style></head><body>"
+        f'<header><h1>{escape(heading)} <span class="badge {"good" if report.ok else "bad"}">{verdict}</span></h1>'
         f"<p>{_counts(report)}</p>{_summary(report)}</header>"
         f'<section id="profile" aria-label="Error of each tensor">{profile(report.rows)}</section>'
         f'<div class="views"><section id="rows" aria-label="Tensors">{table(report.rows)}</section>'
@@ -81,27 +82,27 @@ def _summary(report: Report) -> str:
         ("inputs", escape(f"{report.feeds}, {report.samples} sample{'s' if report.samples != 1 else ''}")),
     ]
     facts += [("declared approximate", escape(text)) for text in report.approximations]
-    facts += [("note", escape(text)) for text in report.notes]
+    facts += [("note", escape(one_line(text))) for text in report.notes]
     facts += [(f"output {row.tensor}", _link(row, _verdict(row))) for row in report.outputs]
     facts += [("look at", _link(row, _accusation(row))) for row in report.culprits(3)]
-    return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{text}</dd>" for name, text in facts) + "</dl>"
+    return "<dl>" + "".join(f"<dt>{escape(one_line(name))}</dt><dd>{text}</dd>" for name, text in facts) + "</dl>"
 
 
 def _side(side: object) -> str:
     name, form, executor, precision = (getattr(side, key) for key in ("name", "format", "executor", "precision"))
-    return f"{name} ({form}), run by {executor}" + (f"; {precision}" if precision else "")
+    return f"{one_line(name)} ({form}), run by {executor}" + (f"; {precision}" if precision else "")
 
 
 def _verdict(row: Row) -> str:
     metrics = row.accumulated or row.isolated
     error = "" if metrics is None else f", relative L2 {number(error_of(metrics))}"
-    return f"{row.status}{error}" + (f": {row.remark}" if row.remark else "")
+    return f"{row.status}{error}" + (f": {row.reason}" if row.reason else "")
 
 
 def _accusation(row: Row) -> str:
     signature = "" if row.signature is None else f"; it looks like {row.signature}"
-    return f"{row.operator} {row.layer}: {row.remark}{signature}"
+    return f"{title(row)}: {row.reason}{signature}"
 
 
 def _link(row: Row, text: str) -> str:
-    return f'<a class="pick" href="#row-{row.index}">{escape(text)}</a>'
+    return f'<a class="pick" href="#row-{row.index}">{escape(one_line(text))}</a>'

@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from workbench.compare.page.words import error_of, number, status, tone
+from workbench.compare.page.words import error_of, number, status, title, tone
 from workbench.compare.rows import Row
+from workbench.words import one_line
 
 FLOOR, CEILING = 1e-9, 10.0
 """Errors are drawn between these; none at all at the floor, other NaN or shapes at the ceiling."""
+_WIDEST = 60  # a tensor's column: of two tensors none fills half of the page
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 1200, 250, 46, 10, 8
 _COLUMNS = (
     ("#", "number"),
@@ -53,10 +55,10 @@ def _line(row: Row, noisy: bool) -> str:
     numbers.append((None if measured is None else measured.max_abs, "{:.1e}"))
     cells = [
         _cell(str(row.index), row.index),
-        f'<td><span class="name">{escape(row.layer)}</span></td><td>{escape(row.operator)}</td>',
+        f'<td><span class="name">{escape(one_line(row.layer))}</span></td><td>{escape(one_line(row.operator))}</td>',
         f'<td class="status">{escape(status(row))}</td>',
         *(_cell("" if value is None else number(value, form), value) for value, form in numbers),
-        f'<td class="shape">{escape(shape)}</td><td><span class="name">{escape(row.remark)}</span></td>',
+        f'<td class="shape">{escape(shape)}</td><td><span class="name">{escape(one_line(row.reason))}</span></td>',
     ]
     output = " output" if row.output else ""
     return (
@@ -75,7 +77,7 @@ def profile(rows: Iterable[Row]) -> str:
     measured = [row for row in rows if row.accumulated is not None or row.isolated is not None]
     if not measured:
         return "<p>Nothing was measured.</p>"
-    step = (_WIDTH - _LEFT) / len(measured)
+    step = min((_WIDTH - _LEFT) / len(measured), _WIDEST)
     grid = "".join(
         f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH}" y1="{_y(10.0**e):.1f}" y2="{_y(10.0**e):.1f}"/>'
         f'<text x="{_LEFT - 6}" y="{_y(10.0**e) + 4:.1f}" text-anchor="end">1e{e}</text>'
@@ -117,5 +119,5 @@ def _mark(row: Row, left: float, step: float) -> str:
     if row.accumulated is not None:
         radius = min(max(step / 3, 1.2), 3.2)
         parts.append(f'<circle cx="{middle:.2f}" cy="{_y(error_of(row.accumulated)):.1f}" r="{radius:.1f}"/>')
-    title = escape(f"{row.index} {row.operator} {row.layer}: {status(row)} {row.remark}")
-    return f'<g class="{tone(row)}" data-row="{row.index}"><title>{title}</title>{"".join(parts)}</g>'
+    text = escape(one_line(f"{row.index} {title(row)}: {status(row)} {row.remark}"))
+    return f'<g class="{tone(row)}" data-row="{row.index}"><title>{text}</title>{"".join(parts)}</g>'

@@ -6,6 +6,15 @@ import math
 
 from workbench.compare.metrics import Metrics
 from workbench.compare.rows import Row
+from workbench.words import one_line, shorten
+
+TITLE = 72
+"""Characters of a name where it stands for a row; the row's facts have all of it."""
+
+
+def title(row: Row) -> str:
+    """``Conv-11 features/3/conv``, in a length that can be read."""
+    return f"{one_line(row.operator)} {shorten(one_line(row.layer), TITLE)}"
 
 
 def tone(row: Row) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
+from workbench.compare.diagnose import with_signature
 from workbench.compare.metrics import Metrics, measure
 from workbench.compare.recompute import Part, Source
 from workbench.compare.repro import texts
@@ -20,7 +21,7 @@ from workbench.compare.rows import Row
 from workbench.document import Document, TensorSpec
 from workbench.errors import ConversionError, ExecutionError, ModelError, SaveError, WorkbenchError
 from workbench.executors import executor_for
-from workbench.files import replacing
+from workbench.files import check_replaceable, replacing
 from workbench.formats import format_named
 from workbench.formats.onnx.document import OnnxDocument
 from workbench.formats.onnx.excerpt import excerpt
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-SCRIPT = "show_difference.py"
+SCRIPT, MARK = "show_difference.py", "repro.json"
 _SUFFIXES = {"onnx": ".onnx", "nnef": ".nnef", "coreml": ".mlpackage"}
 _AGREES = 1e-3
 """An excerpt gives what the layer gave in the whole model, but for the optimiser's rounding."""
@@ -58,19 +59,21 @@ class Cut:
     reason: str = ""
 
 
-def write_repro(report: Report, source: Source, row: Row, folder: Path) -> Path:
+def write_repro(report: Report, source: Source, row: Row, folder: Path, *, overwrite: bool = False) -> Path:
     """Write the folder (see :meth:`workbench.compare.Report.repro`).
 
     Args:
         report: the comparison.
         source: its models.
         row: the row to show.
-        folder: where to; it must not exist.
+        folder: where to.
+        overwrite: replace a repro that is there.
 
     Raises:
         SaveError: there is something, or it cannot be written.
         WorkbenchError: there is no layer on both sides that can be fed the same numbers.
     """
+    check_replaceable(folder, MARK, overwrite=overwrite)
     if not row.target_tensor:
         raise WorkbenchError(f"{row.layer!r} has no counterpart to show a difference from: {row.reason}.")
     source.require_layers("a repro")
@@ -105,7 +108,9 @@ def write_repro(report: Report, source: Source, row: Row, folder: Path) -> Path:
         },
         "expected": _expected(row, found),
     }
-    with replacing(folder) as partial:
+    if row.status == "failing" and row.signature is None:
+        row = with_signature(row, source)
+    with replacing(folder, overwrite=overwrite) as partial:
         partial.mkdir()
         _write(partial, facts, reference, target)
         text = texts.bug_report(report, row, facts, found, target.reason)
@@ -128,7 +133,7 @@ def _write(folder: Path, facts: Mapping[str, Any], reference: Cut, target: Cut) 
         raise SaveError(f"{folder.name}: the layer's tensors cannot be written as arrays: {error}") from error
     shutil.copyfile(Path(__file__).with_name(SCRIPT), folder / SCRIPT)
     data = json.dumps(facts, ensure_ascii=False, indent=1, allow_nan=False)
-    (folder / "repro.json").write_text(data + "\n", encoding="utf-8", newline="\n")
+    (folder / MARK).write_text(data + "\n", encoding="utf-8", newline="\n")
 
 
 def _listed(perm: Sequence[int] | None) -> list[int] | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from workbench._version import __version__
 from workbench.compare.metrics import Metrics
+from workbench.words import one_line, shorten
 
 if TYPE_CHECKING:
     from workbench.compare.report import Report
@@ -21,6 +23,17 @@ _PACKAGES = {
 }
 
 
+_NEEDS = {
+    "": "numpy onnxruntime",
+    "onnx": "numpy onnxruntime",
+    "nnef": "numpy onnxruntime nnef nnef_tools torch",
+    "coreml": "numpy onnxruntime coremltools",
+}
+"""What the script runs with, by the format that the target's layer is there in."""
+_PLAIN = re.compile(r"[\w.:-]+")
+_TITLE = 96  # characters of the layer's name
+
+
 def bug_report(report: Report, row: Row, facts: Mapping[str, Any], found: Metrics, reason: str) -> str:
     """What happens, how to see it, in figures, with versions (Markdown).
 
@@ -28,9 +41,10 @@ def bug_report(report: Report, row: Row, facts: Mapping[str, Any], found: Metric
         reason: why the target's layer is not there in its own format; ``""`` where it is.
     """
     target, expected = facts["target"], facts["expected"]
-    title = f"{row.operator} {_code(row.layer)}: {report.target.format} differs from {report.reference.format}"
-    if not expected["differs"]:
-        title = f"{row.operator} {_code(row.layer)}: {report.target.format} agrees with {report.reference.format}"
+    verb = "differs from" if expected["differs"] else "agrees with"
+    operator = row.operator if _PLAIN.fullmatch(row.operator) else _code(row.operator)
+    layer = _code(shorten(row.layer, _TITLE))
+    title = f"{operator} {layer}: {report.target.format} {verb} {report.reference.format}"
     lines = [
         f"# {title}",
         "",
@@ -40,6 +54,7 @@ def bug_report(report: Report, row: Row, facts: Mapping[str, Any], found: Metric
         "",
         "## To see it",
         "",
+        f"    pip install {_NEEDS[target['form']]}",
         "    python show_difference.py",
         "",
         *_notes(target, reason),
@@ -54,9 +69,9 @@ def bug_report(report: Report, row: Row, facts: Mapping[str, Any], found: Metric
         f"{report.target.executor}" + (f" ({report.target.precision})" if report.target.precision else ""),
         f"- inputs: {report.feeds}; the tensors above the layer are the reference's, on both sides",
     ]
-    signature = getattr(row, "signature", None)
-    if signature is not None:
-        lines.append(f"- it looks like: {signature}")
+    if row.signature is not None:
+        lines.append(f"- it looks like: {_plain(str(row.signature))}")
+        lines.append(f"- evidence: {_plain('; '.join(row.signature.evidence))}")
     return "\n".join([*lines, "", "## Versions", "", *_versions(report.target.format), ""])
 
 
@@ -73,7 +88,8 @@ def _notes(target: Mapping[str, Any], reason: str) -> list[str]:
             f"`{target['translated']}`, the same layer said in ONNX, by onnxruntime."
         )
     elif reason:
-        text = f"The target's layer is here as ONNX only (`{target['translated']}`): {reason}."
+        cause = _plain(reason.rstrip("."))
+        text = f"The target's layer is here as ONNX only (`{target['translated']}`): {cause}."
     else:
         text = f"It runs `reference.onnx` and `{target['model']}` by onnxruntime."
     return [text, ""]
@@ -111,9 +127,14 @@ def _codes(names: tuple[str, ...]) -> str:
     return ", ".join(map(_code, names)) or "none"
 
 
+def _plain(text: str) -> str:
+    """A text that may have names in it, of which no character is markup."""
+    return re.sub(r"([\\`*<>\[\]|])", r"\\\1", one_line(" ".join(text.split())))
+
+
 def _code(name: str) -> str:
     """A name as code, whatever is in it: fenced by one backtick more than it has in a row."""
-    text = " ".join(name.split())
+    text = one_line(" ".join(name.split()))
     fence = "`"
     while fence in text:
         fence += "`"

@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from workbench import limits
 from workbench.errors import ModelError, SaveError
-from workbench.files import contained, inner_parts, shown
+from workbench.files import contained, inner_parts, is_folder, shown
 from workbench.formats.coreml import compiled
 
 MANIFEST = "Manifest.json"
@@ -192,7 +192,7 @@ def _open_archive(path: Path) -> Package:
     root = Path(keep.name)
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
+            members = [member for member in archive.infolist() if not is_folder(member)]
             limits.check("archive_members", len(members), str(path))
             limits.check("archive_bytes", sum(member.file_size for member in members), str(path))
             outside = next((member for member in members if inner_parts(member.filename) is None), None)

@@ -19,7 +19,7 @@ from typing import IO
 
 from workbench import limits
 from workbench.errors import ModelError, SaveError
-from workbench.files import inner_parts, shown
+from workbench.files import inner_parts, is_folder, shown
 
 GRAPH = "graph.nnef"
 _CHUNK = 1 << 20
@@ -136,7 +136,7 @@ def _tar_members(archive: tarfile.TarFile, path: Path) -> Iterator[Member]:
 def _zip_members(archive: zipfile.ZipFile, path: Path) -> Iterator[Member]:
     limits.check("archive_members", len(archive.infolist()), f"{path.name}, members")
     for info in archive.infolist():
-        if info.is_dir():
+        if is_folder(info):
             continue
         mode = info.external_attr >> 16
         if stat.S_IFMT(mode) not in (0, stat.S_IFREG):

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from workbench.document import Document, Progress
+from workbench.errors import OptionError
 from workbench.formats.base import Draft, Format, Options, Source
-from workbench.hub import Specialized
+from workbench.hub import OPSET, Specialized
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxOptions(Options):
+    """Options of the target ``onnx``.
+
+    Attributes:
+        opset: the operator set that the model is written for, from 13 to 25: older runtimes take older ones only. What
+            an older opset does not have is said by other operators, or refused layer by layer.
+    """
+
+    opset: int = OPSET
+
+    def __post_init__(self) -> None:
+        from workbench.hub.downgrade import OLDEST
+
+        if isinstance(self.opset, str) and self.opset.isdecimal():  # the command line has texts
+            object.__setattr__(self, "opset", int(self.opset))
+        if isinstance(self.opset, bool) or not isinstance(self.opset, int) or not OLDEST <= self.opset <= OPSET:
+            raise OptionError(f"opset: {self.opset!r} is no whole number from {OLDEST} to {OPSET}.")
 
 
 class OnnxFormat(Format):
@@ -16,7 +38,7 @@ class OnnxFormat(Format):
     name: ClassVar[str] = "onnx"
     title: ClassVar[str] = "ONNX"
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
-    options: ClassVar[type[Options]] = Options
+    options: ClassVar[type[Options]] = OnnxOptions
     static_shapes: ClassVar[bool] = False
 
     def claims(self, path: Path) -> bool:
@@ -36,7 +58,7 @@ class OnnxFormat(Format):
     def draft(self, hub: Specialized, source: Source, options: Any, progress: Progress) -> Draft:
         from workbench.formats.onnx.write import OnnxDraft
 
-        return OnnxDraft(hub, source)
+        return OnnxDraft(hub, source, options.opset)
 
 
 FORMAT = OnnxFormat()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from workbench.hub import Grid, dtype_named, stamp, stored_of
+from workbench.hub import OPSET, Grid, dtype_named, schema_of, stamp, stored_of
 
 Array = np.ndarray[Any, Any]
 
@@ -16,12 +16,14 @@ def spell_out(model: ir.Model) -> None:
     """Replace the constants of the graph that are held as integers; those of subgraphs become floats when written.
 
     The tensor keeps its name, the integers are called after it; where one axis at most has several scales, or one axis
-    has blocks. (https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html)
+    has blocks, and where the model's opset has such integers.
+    (https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html)
     """
     graph = model.graph
+    opset = graph.opset_imports.get("", OPSET)
     for name, value in list(graph.initializers.items()):
         grid = stored_of(value)
-        read = None if grid is None or value.is_graph_output() else _read(grid)
+        read = None if grid is None or value.is_graph_output() else _read(grid, opset)
         if grid is None or read is None:
             continue
         scale, offset, attributes = read
@@ -42,8 +44,13 @@ def _dtype(kind: str) -> np.dtype[Any]:
     return np.dtype(dtype_named(kind).numpy())
 
 
-def _read(grid: Grid) -> tuple[Array, Array | None, list[ir.Attr]] | None:
+def _read(grid: Grid, opset: int) -> tuple[Array, Array | None, list[ir.Attr]] | None:
     """Scale and zero point in the form that DequantizeLinear takes, and its attributes; ``None`` if it takes none."""
+    schema = schema_of("DequantizeLinear", opset=opset)
+    levels, scales = (schema.inputs[place].types if schema is not None else () for place in (0, 1))
+    kinds = (f"tensor({dtype_named(name).name.lower()})" for name in (grid.kind, grid.dtype))
+    if next(kinds) not in levels or next(kinds) not in scales:
+        return None
     several = [axis for axis, count in enumerate(grid.scale.shape) if count > 1]
     whole = [axis for axis in several if grid.scale.shape[axis] == grid.data.shape[axis]]
     if not several:
@@ -52,7 +59,7 @@ def _read(grid: Grid) -> tuple[Array, Array | None, list[ir.Attr]] | None:
         shape = (grid.scale.size,)
         return _flat(grid.scale, shape), _flat(grid.offset, shape), [ir.AttrInt64("axis", several[0])]
     blocked = [axis for axis in range(grid.data.ndim) if grid.scale.shape[axis] < grid.data.shape[axis]]
-    if len(blocked) != 1:
+    if len(blocked) != 1 or schema is None or "block_size" not in schema.attributes:
         return None
     size = grid.data.shape[blocked[0]] // grid.scale.shape[blocked[0]]
     attributes = [ir.AttrInt64("axis", blocked[0]), ir.AttrInt64("block_size", size)]

@@ -6,6 +6,9 @@ import onnx_ir as ir
 
 from workbench.hub.opset import schema_of
 
+_BODIES = {"If": ("then_branch", 0), "Loop": ("body", 1), "Scan": ("body", 0)}
+"""Operator → the graph that makes its outputs, and how many that graph makes before them."""
+
 
 def element_type(value: ir.Value) -> ir.DataType | None:
     """The value's element type: declared, or the one that its producer's schema says it shares with an input.
@@ -39,6 +42,11 @@ def _from_producer(value: ir.Value) -> ir.DataType | ir.Value | None:
     if node.op_type == "Constant":
         tensor = ir.convenience.get_const_tensor(value)
         return None if tensor is None else tensor.dtype
+    if node.op_type in _BODIES:
+        name, before = _BODIES[node.op_type]
+        body = node.attributes.get(name)
+        made = body.as_graph().outputs if body is not None and body.type is ir.AttributeType.GRAPH else ()
+        return made[index + before] if index + before < len(made) else None
     schema = schema_of(node.op_type)
     if schema is None or not schema.outputs:
         return None

@@ -62,27 +62,40 @@ def accept_newer(node: ir.Node, schema: OpSchema, to: int) -> None:
     unknown = sorted(set(node.attributes) - set(older.attributes))
     if unknown:
         raise Refused(f"the attributes {unknown} are unknown to version {older.since_version}", _WAY_OUT.format(to))
-    _check_types(node, older, to)
+    check_types(node, older, _WAY_OUT.format(to))
 
 
 _WAY_OUT = "export the model with opset {} or older"
 
 
-def _check_types(node: ir.Node, older: OpSchema, to: int) -> None:
-    """Every input and output has an element type that the older version takes."""
+def check_types(node: ir.Node, older: OpSchema, way_out: str) -> None:
+    """Refuse the node unless every input and output has an element type that the older version takes."""
     for kind, values, formals in (("input", node.inputs, older.inputs), ("output", node.outputs, older.outputs)):
         for index, value in enumerate(values):
             if value is None or not value.name or not formals:
                 continue
             allowed = formals[min(index, len(formals) - 1)].types
-            if isinstance(value.type, ir.SequenceType | ir.OptionalType):
-                continue
-            dtype = element_type(value)
-            if dtype is None:
+            text = _text(value.type) if isinstance(value.type, _CONTAINERS) else _tensor(element_type(value))
+            if not text:
                 raise Refused(f"the element type of {kind} {value.name!r} is not known", "declare it in the model")
-            if f"tensor({dtype.name.lower()})" not in allowed:
-                cause = f"version {older.since_version} does not take {dtype.name.lower()} for {kind} {value.name!r}"
-                raise Refused(cause, _WAY_OUT.format(to))
+            if text not in allowed:
+                said = text.removeprefix("tensor(").removesuffix(")") if text.startswith("tensor(") else text
+                raise Refused(f"version {older.since_version} does not take {said} for {kind} {value.name!r}", way_out)
+
+
+_CONTAINERS = (ir.SequenceType, ir.OptionalType)
+
+
+def _text(kind: ir.TypeProtocol | None) -> str:
+    """The type as schemas write it, ``seq(tensor(float))``; empty if it is not known."""
+    if isinstance(kind, _CONTAINERS):
+        inner = _text(kind.elem_type)
+        return f"{'seq' if isinstance(kind, ir.SequenceType) else 'optional'}({inner})" if inner else ""
+    return _tensor(kind.dtype if isinstance(kind, ir.TensorType) else None)
+
+
+def _tensor(dtype: ir.DataType | None) -> str:
+    return "" if dtype in (None, ir.DataType.UNDEFINED) else f"tensor({dtype.name.lower()})"
 
 
 @newer("Mod")

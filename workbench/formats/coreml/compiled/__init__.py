@@ -76,7 +76,7 @@ def _bytes(folder: Path, name: str) -> bytes:
 
 def _specification(stated: Any, program: Any) -> int:
     """The stated version, or the one that the newest operator set of the program came with."""
-    if isinstance(stated, int) and 0 < stated <= _NEWEST:
+    if type(stated) is int and 0 < stated <= _NEWEST:  # and no truth value, which is an int too
         return stated
     numbers = [function.opset.removeprefix("CoreML") for function in program.functions.values()]
     return max((int(number) + 1 for number in numbers if number.isdecimal()), default=_NEWEST)

@@ -6,12 +6,13 @@ import functools
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
 from workbench.formats.coreml.from_onnx.carrier import Array
 from workbench.formats.coreml.from_onnx.narrow import refuse_narrow, wrapped
 from workbench.formats.coreml.from_onnx.table import lowers
 from workbench.formats.coreml.from_onnx.target import ProgramTarget, Var
-from workbench.hub import HubNode
+from workbench.hub import HubNode, constant_of
 from workbench.lowering import Refused
 
 _ARITHMETIC = {"Add": "add", "Sub": "sub", "Mul": "mul"}
@@ -23,6 +24,8 @@ _COMPARISONS = {
 }
 _MOST_POWER = 64
 """Power of integers up to which it is written out as products."""
+_DIGITS = 24
+"""Bits of float32's significand."""
 _LOGIC = {"And": "logical_and", "Or": "logical_or", "Xor": "logical_xor"}
 
 
@@ -31,8 +34,34 @@ def arithmetic_14(node: HubNode, t: ProgramTarget) -> Any:
     dtype = node.dtype(node.outputs[0])
     if node.operator == "Mul" and dtype == "uint16":
         refuse_narrow(node)  # the product of two does not fit int32
+    if node.operator == "Sub" and dtype == "float64" and (rounded := _rounded_by_a_sum(node)) is not None:
+        return t.op("identity", x=t.var(rounded))
     found = t.op(_ARITHMETIC[node.operator], x=t.var(node.value(0)), y=t.var(node.value(1)))
     return wrapped(t, found, dtype)
+
+
+def _rounded_by_a_sum(node: HubNode) -> ir.Value | None:
+    """The ``x`` of ``(x + c) - c``, where the sum leaves ``x`` the digits that float32 has as well.
+
+    Of a large ``c`` float32 would leave ``x`` none. NNEF has no other way to round to a narrower type.
+
+    Raises:
+        Refused: the sum takes digits from ``x`` that float32 has.
+    """
+    maker = node.value(0).producer()
+    large = node.constant(1)
+    if maker is None or maker.op_type != "Add" or large is None or large.size != 1 or abs(large.item()) < 2**_DIGITS:
+        return None
+    for x, c in (maker.inputs, maker.inputs[::-1]):
+        added = constant_of(c)
+        if x is not None and added is not None and added.size == 1 and added.item() == large.item():
+            if np.spacing(abs(large.item())) > 2.0 ** (2 - _DIGITS):
+                raise Refused(
+                    f"it rounds by adding and subtracting {large.item():g}, for which float32 has too few digits",
+                    "round in the source model with Round or a Cast",
+                )
+            return x
+    return None
 
 
 @lowers("Div", since=14)

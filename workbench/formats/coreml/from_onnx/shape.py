@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from workbench import limits
 from workbench.formats.coreml.from_onnx.carrier import MAX_RANK, carrier, is_empty, numpy_carrier
 from workbench.formats.coreml.from_onnx.slicing import Pick, entire, is_whole, sliced
 from workbench.formats.coreml.from_onnx.table import lowers
@@ -214,6 +215,7 @@ def trilu_14(node: HubNode, t: ProgramTarget) -> Any:
         difference = t.op("sub", x=t.counted(columns), y=t.reshape(t.counted(rows), (rows, 1)))
         kept = t.op("greater_equal" if upper else "less_equal", x=difference, y=np.int32(offset))
         return t.select(t.reshape(kept, (1,) * (len(x.shape) - 2) + (rows, columns)), x, t.scalar(0, x), t.shape(x))
+    limits.check("folded_elements", rows * columns, "elements of a constant mask")
     ones = np.ones((rows, columns), dtype=np.bool_)
     mask = np.triu(ones, offset) if upper else np.tril(ones, offset)
     keep = t.const(mask.reshape((1,) * (len(x.shape) - 2) + mask.shape), "mask")
@@ -225,6 +227,7 @@ def eyelike_22(node: HubNode, t: ProgramTarget) -> Any:
     node.ignore("dtype")  # it is the output's
     output = node.outputs[0]
     rows, columns = node.shape(output)
+    limits.check("folded_elements", rows * columns, "elements of a constant matrix")
     return t.const(np.eye(rows, columns, node.attr_int("k"), dtype=numpy_carrier(node.dtype(output))), "eye")
 
 

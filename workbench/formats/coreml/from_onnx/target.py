@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
+from workbench import limits
 from workbench.document import Pixels, TensorSpec
 from workbench.errors import Refusal
 from workbench.formats.coreml import toolkit
@@ -174,7 +175,13 @@ class ProgramTarget(Shaping):
         return found
 
     def const(self, array: Any, name: str = "const") -> Var:
-        """A constant of an array, carried as :func:`carried` says."""
+        """A constant of an array, carried as :func:`carried` says.
+
+        Raises:
+            LimitError: integers or booleans, which stand in the model's message, are beyond ``folded_elements``.
+        """
+        if np.asarray(array).dtype.kind in "iub":
+            limits.check("folded_elements", np.size(array), f"elements of the constant {name!r}")
         data = carried(np.asarray(array), repr(name))
         check_shape(name, data.shape)
         scalar = data[()] if data.ndim == 0 else data

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench import limits
 from workbench.formats.nnef.from_onnx.builder import TABLE, Builder
 from workbench.formats.nnef.from_onnx.elementwise import operand
 from workbench.formats.nnef.from_onnx.tensor import Tensor, kind_of
@@ -242,6 +243,7 @@ def trilu_14(node: HubNode, b: Builder) -> Tensor:
     """One triangle of the last two axes, zeros in the other."""
     x = b.tensor(node.value(0))
     shift = int(node.constant_or(1, np.zeros((), np.int64)).reshape(-1)[0])
+    limits.check("folded_elements", math.prod(x.shape[-2:]), "elements of a constant mask")
     ones = np.ones(x.shape[-2:], bool)
     mask = np.triu(ones, shift) if node.attr_int("upper") else np.tril(ones, shift)
     zero = b.const(0, x.kind)
@@ -254,6 +256,7 @@ def eyelike_22(node: HubNode, b: Builder) -> Tensor:
     """Ones on a diagonal; of the input only the shape counts."""
     node.ignore("dtype")  # repeated in the output's dtype
     rows, columns = node.shape(node.outputs[0])
+    limits.check("folded_elements", rows * columns, "elements of a constant matrix")
     eye = np.eye(rows, columns, node.attr_int("k"), np.int64)
     return b.const(eye, kind_of(node.dtype(node.outputs[0])))
 
