@@ -25,6 +25,7 @@ from workbench.errors import (
     OptionError,
     Refusal,
     SaveError,
+    StateWarning,
     WorkbenchError,
 )
 
@@ -59,6 +60,7 @@ __all__ = [
     "Report",
     "SaveError",
     "Session",
+    "StateWarning",
     "TensorSpec",
     "Verdict",
     "Workbench",

@@ -47,6 +47,18 @@ class CompressionWarning(UserWarning):
         super().__init__(f"compress={scheme!r}: these weights are held as they were: {', '.join(self.weights)}.")
 
 
+class StateWarning(UserWarning):
+    """A converted model lacks numbers that its source's states begin with, because its format does not have them."""
+
+    def __init__(self, target: str, states: Sequence[str]) -> None:
+        self.states = tuple(states)
+        names = ", ".join(map(repr, self.states))
+        super().__init__(
+            f"the {target} model does not hold what these states begin with: {names}. They are inputs of it: feed them "
+            "with the source's new_state() first, or give them values for good with constants={…}."
+        )
+
+
 class Cancelled(WorkbenchError):
     """The work was cancelled by the user; nothing was written."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from workbench import limits
 from workbench.document import Document, Layer, Progress, Provenance, TensorSpec, silent
-from workbench.errors import ConversionError, ExecutionError, OptionError, Refusal, SaveError
+from workbench.errors import ConversionError, ExecutionError, OptionError, Refusal, SaveError, StateWarning
 from workbench.executors import Executor, check_feeds, executor_for
 from workbench.files import replacing
 from workbench.formats import Draft, Format, Source, all_formats, format_named, format_of, make_options
@@ -28,7 +29,7 @@ from workbench.hub import (
     specialize,
 )
 from workbench.plan import Plan, PlanRow
-from workbench.planning import inflexible, not_fixed, planned_rows, refused_rows, with_shape
+from workbench.planning import inflexible, lost_starts, not_fixed, planned_rows, refused_rows, with_shape
 from workbench.recorded import RecordedDocument, is_recording
 
 if TYPE_CHECKING:
@@ -172,13 +173,20 @@ class Model:
         Raises:
             ConversionError: with all refusals, layer by layer; nothing was written.
             OptionError: an unknown target or option, or a bad value.
+
+        Warns:
+            StateWarning: what states begin with is not in the converted model.
         """
         with limits.bounded_memory(f"converting to {target}"):
             draft, plan = self._draft(target, options, progress)
             if not plan.ok or draft is None:
                 raise ConversionError(plan.refusals, subject=f"{self.format} model {self.name!r}")
             self._pending = None  # a draft is finished once
-            return Model(draft.finish(progress))
+            made = draft.finish(progress)
+        lost = lost_starts(self.document, made)
+        if lost:
+            warnings.warn(StateWarning(target, lost), stacklevel=2)
+        return Model(made)
 
     def settle(self, target: str, /, **options: Any) -> dict[str, Any]:
         """The options as they can be written down: names of layers where a function was given that chooses them.

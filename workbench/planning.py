@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from workbench.document import Layer, TensorSpec
+from workbench.document import Document, Layer, TensorSpec
 from workbench.errors import Refusal
 from workbench.formats import Format
 from workbench.hub import Flexible, ShapeOption, fixed_dims
@@ -28,6 +28,14 @@ def inflexible(wanted: Format, flexible: Mapping[str, Flexible]) -> str:
         f"shapes: a model in {wanted.title} has sizes that are fixed or open, without a range; leave {name!r} out of "
         f"shapes to keep it open, or {fixed}."
     )
+
+
+def lost_starts(source: Document, made: Document) -> list[str]:
+    """The states of a source that begin with numbers, and are mere inputs of what it was converted to."""
+    record = made.provenance
+    fed = {} if record is None else {spec.name: own for own, spec in record.inputs.items()}
+    inputs = [name for name in source.states if name in fed and fed[name] not in made.states]
+    return [name for name in inputs if source.start(name) is not None]
 
 
 def planned_rows(layers: Sequence[Layer], outcomes: Sequence[Outcome], folded: Sequence[str]) -> list[PlanRow]:

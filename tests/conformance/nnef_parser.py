@@ -55,7 +55,9 @@ TOKENS = (
 # it reads -x + 1 as -(x + 1), where the specification has a unary operator bind tighter
 UNARY = re.compile(r"[=(,\[*/^<>+\-!&|]\s*[-+!]\s*[\w(\[]")
 KNOWN = {
-    "argument 'x' of not has type tensor<scalar>": "Khronos' parser does not check the type of what '!' stands before",
+    "of not has type tensor<scalar>": "Khronos' parser does not check the types of what '!' stands before",
+    "of or has type tensor<scalar>": "nor of what '||' joins",
+    "of and has type tensor<scalar>": "nor of what '&&' joins",
     "tensors, ": "it does not count the names that an array of results is assigned to",
     "takes no type argument": "it takes any type for operations that have none to choose, and believes it",
     "bits = ": "it does not look at the number of bits",

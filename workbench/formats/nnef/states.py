@@ -8,7 +8,8 @@ import onnx_ir as ir
 
 from workbench.formats.base import Source
 from workbench.formats.nnef.document import carried_name
-from workbench.formats.nnef.from_onnx.builder import Builder, Tensor
+from workbench.formats.nnef.from_onnx.builder import Builder
+from workbench.formats.nnef.from_onnx.tensor import Tensor
 from workbench.formats.nnef.graph import NnefGraph
 from workbench.hub import layers_of, spec_of
 

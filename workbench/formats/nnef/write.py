@@ -12,8 +12,10 @@ from workbench.errors import Refusal
 from workbench.formats.base import Draft, Source
 from workbench.formats.nnef.document import Sidecar
 from workbench.formats.nnef.from_onnx import TABLE, Builder, Tensor
-from workbench.formats.nnef.from_onnx.builder import KINDS, Finished, Lowering
+from workbench.formats.nnef.from_onnx.builder import Lowering
+from workbench.formats.nnef.from_onnx.finish import Finished, finish
 from workbench.formats.nnef.from_onnx.precision import scalar_for
+from workbench.formats.nnef.from_onnx.tensor import KINDS
 from workbench.formats.nnef.graph import NnefGraph
 from workbench.formats.nnef.labels import Names
 from workbench.formats.nnef.placeholder import with_placeholder
@@ -128,7 +130,7 @@ class NnefDraft(Draft):
         builder = self._builder
         outputs = self._outputs([value for value in graph.outputs if value not in self._states.values()])
         updates = update_states(builder, self._states)
-        finished = builder.finish(list(outputs.values()), list(updates.values()))
+        finished = finish(builder, list(outputs.values()), list(updates.values()))
         flat = NnefGraph(
             Names().identifier(graph.name or self._source.name.rsplit(".", 1)[0]),
             tuple(tensor.name for _, tensor in builder.inputs if tensor not in builder.states),

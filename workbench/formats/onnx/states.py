@@ -26,8 +26,7 @@ Starts = Mapping[str, ir.TensorProtocol]
 
 def give_states(model: ir.Model, source: Source) -> None:
     """Write the states of the source that the model still has both ends of into it: as a record, and as defaults."""
-    ends = _ends(model.graph)
-    states = {name: output for name, output in source.states.items() if (name, output) in ends}
+    states = _true(model.graph, source.states)
     if not states:
         return
     starts = {name: _plain(source.starts[name]) for name in states if name in source.starts}
@@ -38,19 +37,25 @@ def give_states(model: ir.Model, source: Source) -> None:
 
 def take_states(model: ir.Model) -> tuple[dict[str, str], Starts]:
     """The states that the record names, as far as it is true, and the defaults of their inputs, which are taken out."""
-    ends = _ends(model.graph)
-    inputs = {value.name: value for value in model.graph.inputs}
-    states: dict[str, str] = {}
+    record = _recorded(model.metadata_props.get(STATES, ""))
+    states = _true(model.graph, {name: output for name, (output, _) in record.items()})
     starts: dict[str, ir.TensorProtocol] = {}
-    for name, (output, label) in _recorded(model.metadata_props.get(STATES, "")).items():
-        if (name, output) not in ends or output in states.values():
+    for name in list(states):
+        default = model.graph.initializers.get(name)
+        if default is None or default.const_value is None:
             continue
-        states[name] = output
-        default = model.graph.initializers.pop(name, None)
-        if default is not None and default.const_value is not None:
-            starts[name] = _called(default.const_value, label or name)
-            inputs[name].const_value = None
+        if not _fits(default.const_value, default):
+            del states[name]  # it stays a constant, as every input with a default
+            continue
+        del model.graph.initializers[name]
+        starts[name] = _called(default.const_value, record[name][1] or name)
+        default.const_value = None
     return states, starts
+
+
+def _fits(start: ir.TensorProtocol, value: ir.Value) -> bool:
+    spec = spec_of(value)
+    return start.dtype == value.dtype and tuple(start.shape.numpy()) == spec.shape
 
 
 def put_starts(graph: ir.Graph, starts: Starts) -> None:
@@ -61,18 +66,24 @@ def put_starts(graph: ir.Graph, starts: Starts) -> None:
         graph.initializers[name] = inputs[name]
 
 
-def _ends(graph: ir.Graph) -> set[tuple[str, str]]:
-    """The inputs and outputs of one dtype and one fixed shape: what can be a state."""
-    inputs, outputs = (
-        [spec_of(value) for value in values if isinstance(value.type, ir.TensorType)]
-        for values in (graph.inputs, graph.outputs)
-    )
-    return {
-        (one.name, other.name)
-        for one in inputs
-        for other in outputs
-        if one.is_static and (one.dtype, one.shape) == (other.dtype, other.shape)
-    }
+def _true(graph: ir.Graph, states: Mapping[str, str]) -> dict[str, str]:
+    """Those of the pairs that are an input and an output of one dtype and one fixed shape; each output once."""
+    inputs = {value.name: value for value in graph.inputs if value.name in states}
+    wanted = {states[name] for name in inputs if name}
+    outputs = {value.name: value for value in graph.outputs if value.name in wanted}
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for name, output in states.items():
+        one, other = inputs.get(name), outputs.get(output)
+        if one is None or other is None or output in taken:
+            continue
+        if not all(isinstance(value.type, ir.TensorType) for value in (one, other)):
+            continue
+        before, after = spec_of(one), spec_of(other)
+        if before.is_static and (before.dtype, before.shape) == (after.dtype, after.shape):
+            found[name] = output
+            taken.add(output)
+    return found
 
 
 def _recorded(text: str) -> dict[str, tuple[str, str | None]]:

@@ -13,7 +13,8 @@ from workbench.formats.nnef.from_onnx import (
     sorting,
     window,
 )
-from workbench.formats.nnef.from_onnx.builder import TABLE, Builder, Tensor
+from workbench.formats.nnef.from_onnx.builder import TABLE, Builder
+from workbench.formats.nnef.from_onnx.tensor import Tensor
 
 __all__ = [
     "TABLE",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from workbench.formats.nnef.from_onnx.builder import TABLE, Builder, Tensor
+from workbench.formats.nnef.from_onnx.builder import TABLE, Builder
 from workbench.formats.nnef.from_onnx.elementwise import operand
 from workbench.formats.nnef.from_onnx.movement import sliced
+from workbench.formats.nnef.from_onnx.tensor import Tensor
 from workbench.hub import HubNode
 from workbench.lowering import Refused
 

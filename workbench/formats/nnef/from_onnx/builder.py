@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,9 @@ from numpy.typing import NDArray
 from workbench import limits
 from workbench.formats.nnef.binding import Mismatch, bind, standard_operations
 from workbench.formats.nnef.from_onnx.precision import FLOATS, settle
+from workbench.formats.nnef.from_onnx.tensor import KINDS, Emitted, Tensor, declaration, kind_of, storable
 from workbench.formats.nnef.graph import NnefOperation, TensorRef, Value
-from workbench.formats.nnef.labels import Names
-from workbench.formats.nnef.levels import quantization_of, reshaped
+from workbench.formats.nnef.levels import reshaped
 from workbench.formats.nnef.quantization import Quantization
 from workbench.formats.nnef.shapes import result_shapes
 from workbench.formats.nnef.syntax import ArrayOf, TensorOf, Type
@@ -32,63 +31,6 @@ from workbench.lowering import Refused, Table
 
 Lowering = Callable[[HubNode, "Builder"], Any]
 TABLE: Table[Lowering] = Table("onnx", "nnef")
-
-KINDS = {
-    **dict.fromkeys(("float16", "float32", "float64", "bfloat16", "float4e2m1"), "scalar"),
-    **dict.fromkeys(("float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz"), "scalar"),
-    **dict.fromkeys(("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"), "integer"),
-    **dict.fromkeys(("int2", "uint2", "int4", "uint4"), "integer"),
-    "bool": "logical",
-}
-
-
-def kind_of(dtype: str, what: str = "a tensor") -> str:
-    """``scalar``, ``integer`` or ``logical`` for numpy's dtype name; refused if NNEF has no such type."""
-    if dtype not in KINDS:
-        raise Refused(f"{what} is {dtype}, NNEF has scalar, integer and logical tensors only")
-    return KINDS[dtype]
-
-
-@dataclass(eq=False)
-class Tensor:
-    """A tensor of the graph under construction. ``data`` is set for constants."""
-
-    kind: str
-    shape: tuple[int, ...]
-    data: ir.TensorProtocol | None = None
-    hint: str = ""
-    name: str = ""
-
-    @property
-    def rank(self) -> int:
-        return len(self.shape)
-
-    @property
-    def array(self) -> NDArray[Any] | None:
-        """The constant's array, or ``None``."""
-        return None if self.data is None else self.data.numpy()
-
-
-@dataclass(eq=False)
-class Emitted:
-    """One operation under construction: arguments hold :class:`Tensor` where the finished one holds names."""
-
-    name: str
-    arguments: dict[str, Any]
-    results: dict[str, Any]
-    dtype: str | None
-    layers: tuple[str, ...] = ()
-
-
-@dataclass(eq=False)
-class Finished:
-    """The finished operations with what is known of their tensors."""
-
-    operations: list[NnefOperation]
-    layers: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    variables: dict[str, ir.TensorProtocol] = field(default_factory=dict)
-    quantization: dict[str, Quantization] = field(default_factory=dict)
-    levels: set[str] = field(default_factory=set)
 
 
 class Builder:
@@ -404,65 +346,13 @@ class Builder:
             start = ir.Tensor(np.zeros(shape, {"integer": "int64", "logical": "bool"}.get(tensor.kind, "float32")))
         self.states[tensor] = storable(start, self.scalar_dtype if tensor.kind == "scalar" else dtype_name(start.dtype))
 
-    def finish(self, outputs: Sequence[Tensor], updates: Sequence[Tensor] = ()) -> Finished:
-        """Name the tensors, declare inputs and variables, drop what no output and no state needs.
-
-        Args:
-            updates: the results of what updates the states.
-        """
-        emitted = self._live([*outputs, *updates])
-        names, finished = Names(), Finished([])
-        for _, tensor in self.inputs:
-            tensor.name = names.identifier(tensor.hint)
-        finished.operations += [self._external(tensor) for _, tensor in self.inputs if tensor not in self.states]
-        for tensor in outputs:
-            tensor.name = tensor.name or names.identifier(tensor.hint)
-        for tensor, start in self.states.items():
-            self._declare(tensor, start, names, finished)
-        constants = [t for op in emitted for t in _tensors(op.arguments)] + list(outputs)
-        for tensor in dict.fromkeys(constants):
-            if tensor.data is not None:
-                self._declare(tensor, tensor.data, names, finished)
-        for operation in emitted:
-            for tensor in _tensors(operation.results):
-                tensor.name = tensor.name or names.identifier(tensor.hint)
-            arguments = {key: _references(value) for key, value in operation.arguments.items()}
-            results = {key: _references(value) for key, value in operation.results.items()}
-            done = NnefOperation(operation.name, arguments, results, operation.dtype)
-            finished.operations.append(done)
-            finished.layers[done.outputs[0]] = operation.layers
-        for tensor, entry in self.quantized.items():
-            if tensor.name:
-                finished.quantization[tensor.name] = entry
-        return finished
-
-    def _declare(self, tensor: Tensor, data: ir.TensorProtocol, names: Names, finished: Finished) -> None:
-        """A variable for the tensor, with a label for its data."""
-        tensor.name = tensor.name or names.identifier(tensor.hint)
-        label = names.label(data.name or tensor.hint or tensor.name)
-        finished.variables[label] = data
-        entry = quantization_of(data) if self.quantizes else None
-        if entry is not None:
-            finished.quantization[tensor.name] = entry
-            finished.levels.add(label)
-        finished.operations.append(_declaration("variable", tensor, shape=list(tensor.shape), label=label))
-
     def extensions(self, operations: Sequence[NnefOperation]) -> tuple[tuple[str, ...], ...]:
         """The extensions that the text has to name, each as its words."""
         return ()
 
-    def _external(self, tensor: Tensor) -> NnefOperation:
+    def external(self, tensor: Tensor) -> NnefOperation:
         """The declaration of an input."""
-        return _declaration("external", tensor, shape=list(tensor.shape))
-
-    def _live(self, outputs: Sequence[Tensor]) -> list[Emitted]:
-        needed = set(outputs)
-        kept: list[Emitted] = []
-        for operation in reversed(self.emitted):
-            if any(tensor in needed for tensor in _tensors(operation.results)):
-                kept.append(operation)
-                needed.update(_tensors(operation.arguments))
-        return kept[::-1]
+        return declaration("external", tensor, shape=list(tensor.shape))
 
 
 def _made(ref: TensorRef, kind: str, shapes: Mapping[str, tuple[int, ...]], hint: str) -> Tensor:
@@ -479,30 +369,3 @@ def _kind_of_result(kind: Type, resolved: str | None) -> str:
 def shortest(value: float) -> float:
     """The double whose shortest text reads back as the same float32 (0.1 for 0.10000000149…)."""
     return float(str(np.float32(value))) if np.isfinite(value) else float(value)
-
-
-def storable(data: ir.TensorProtocol, dtype: str) -> ir.TensorProtocol:
-    """The constant in a dtype that a tensor file has, which holds it exactly."""
-    if dtype.endswith(("int2", "int4")):
-        dtype = dtype[:-1] + "8"
-    return data if dtype_name(data.dtype) == dtype else ir.Tensor(data.numpy().astype(dtype), name=data.name)
-
-
-def _declaration(name: str, tensor: Tensor, **arguments: Any) -> NnefOperation:
-    return NnefOperation(name, arguments, {"output": TensorRef(tensor.name)}, tensor.kind)
-
-
-def _tensors(values: Mapping[str, Any]) -> Iterator[Tensor]:
-    for value in values.values():
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, list):
-            yield from (item for item in value if isinstance(item, Tensor))
-
-
-def _references(value: Any) -> Value:
-    if isinstance(value, Tensor):
-        return TensorRef(value.name)
-    if isinstance(value, list):
-        return [_references(item) for item in value]
-    return value

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from workbench.formats.nnef.from_onnx.builder import TABLE, Builder, Tensor, kind_of
+from workbench.formats.nnef.from_onnx.builder import TABLE, Builder
 from workbench.formats.nnef.from_onnx.integers import bits_of, narrows, product_of_words, wrapped_around
 from workbench.formats.nnef.from_onnx.precision import FLOATS, rounded
+from workbench.formats.nnef.from_onnx.tensor import Tensor, kind_of
 from workbench.hub import HubNode, dtype_named
 from workbench.lowering import Refused
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from workbench.formats.nnef.from_onnx.builder import Builder, Tensor
+from workbench.formats.nnef.from_onnx.builder import Builder
 from workbench.formats.nnef.from_onnx.precision import FLOATS
+from workbench.formats.nnef.from_onnx.tensor import Tensor
 from workbench.lowering import Refused
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench import limits
-from workbench.formats.nnef.from_onnx.builder import TABLE, Builder, Tensor, kind_of
+from workbench.formats.nnef.from_onnx.builder import TABLE, Builder
 from workbench.formats.nnef.from_onnx.elementwise import operand
+from workbench.formats.nnef.from_onnx.tensor import Tensor, kind_of
 from workbench.hub import HubNode
 from workbench.lowering import Refused
 

@@ -17,7 +17,8 @@ from workbench.hub import HubNode
 from workbench.lowering import Refused
 
 if TYPE_CHECKING:
-    from workbench.formats.nnef.from_onnx.builder import Builder, Tensor
+    from workbench.formats.nnef.from_onnx.builder import Builder
+    from workbench.formats.nnef.from_onnx.tensor import Tensor
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from workbench.formats.nnef.from_onnx.builder import TABLE, Builder, Tensor
+from workbench.formats.nnef.from_onnx.builder import TABLE, Builder
 from workbench.formats.nnef.from_onnx.integers import bits_of, range_of
 from workbench.formats.nnef.from_onnx.precision import FLOATS, rounded
+from workbench.formats.nnef.from_onnx.tensor import Tensor
 from workbench.formats.nnef.levels import OPERATION, linear
 from workbench.hub import HubNode, constant_of
 from workbench.lowering import Refused

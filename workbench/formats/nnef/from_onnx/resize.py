@@ -12,7 +12,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from workbench.formats.nnef.from_onnx.builder import TABLE, Builder, Tensor
+from workbench.formats.nnef.from_onnx.builder import TABLE, Builder
+from workbench.formats.nnef.from_onnx.tensor import Tensor
 from workbench.hub import HubNode
 from workbench.hub.evaluate import evaluate
 from workbench.lowering import Refused

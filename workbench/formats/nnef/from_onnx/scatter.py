@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.formats.nnef.from_onnx.builder import TABLE, Builder, Tensor
+from workbench.formats.nnef.from_onnx.builder import TABLE, Builder
 from workbench.formats.nnef.from_onnx.elementwise import operand
 from workbench.formats.nnef.from_onnx.movement import sliced, wrapped
+from workbench.formats.nnef.from_onnx.tensor import Tensor
 from workbench.hub import HubNode
 from workbench.lowering import Refused
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from workbench.formats.nnef.from_onnx.builder import TABLE, Builder, Tensor
+from workbench.formats.nnef.from_onnx.builder import TABLE, Builder
+from workbench.formats.nnef.from_onnx.tensor import Tensor
 from workbench.hub import HubNode
 from workbench.lowering import Refused
 

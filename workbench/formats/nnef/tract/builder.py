@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from workbench.formats.nnef.from_onnx.builder import Builder, Tensor, kind_of, storable
+from workbench.formats.nnef.from_onnx.builder import Builder
 from workbench.formats.nnef.from_onnx.precision import FLOATS, KEPT, SUMS
+from workbench.formats.nnef.from_onnx.tensor import Tensor, kind_of, storable
 from workbench.formats.nnef.graph import NnefOperation, TensorRef, Value
 from workbench.formats.nnef.tract.declarations import DATUM_NAMES, registry_of, tract_operations
 from workbench.formats.nnef.tract.shapes import tract_shapes
@@ -140,7 +141,7 @@ class TractBuilder(Builder):
         exact = self.scalar_dtype == "float32" and tensor.kind == "scalar"
         return literal if exact and literal is not None and np.isfinite(np.float32(literal)) else None
 
-    def _external(self, tensor: Tensor) -> NnefOperation:
+    def external(self, tensor: Tensor) -> NnefOperation:
         datum = self._datums[tensor]
         standard = {"f32": "scalar", "i64": "integer", "bool": "logical"}.get(datum)
         result = {"output": TensorRef(tensor.name)}

@@ -12,7 +12,8 @@ import numpy as np
 from workbench.errors import ModelError
 from workbench.formats.nnef import syntax as sx
 from workbench.formats.nnef.binding import Mismatch
-from workbench.formats.nnef.expand import Expander, Scope, names_of
+from workbench.formats.nnef.evaluate import Scope, names_of
+from workbench.formats.nnef.expand import Expander
 from workbench.formats.nnef.graph import TensorRef, Value, references
 from workbench.formats.nnef.parser import located
 from workbench.formats.nnef.tract.declarations import (

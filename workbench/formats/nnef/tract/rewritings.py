@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from workbench.formats.nnef.from_onnx.builder import Tensor
+from workbench.formats.nnef.from_onnx.tensor import Tensor
 from workbench.formats.nnef.shapes import slice_bounds
 from workbench.formats.nnef.tract.builder import TractBuilder, rewrites
 from workbench.formats.nnef.tract.from_onnx.movement import framed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from workbench.formats.nnef.from_onnx.algebra import reduced, reduced_axes
-from workbench.formats.nnef.from_onnx.builder import Tensor
+from workbench.formats.nnef.from_onnx.tensor import Tensor
 from workbench.formats.nnef.tract.builder import TractBuilder
 from workbench.formats.nnef.tract.from_onnx.arithmetic import standard, whole, wrapped
 from workbench.formats.nnef.tract.from_onnx.table import TABLE

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from workbench.formats.nnef.from_onnx.builder import Tensor, kind_of
 from workbench.formats.nnef.from_onnx.elementwise import converted
 from workbench.formats.nnef.from_onnx.precision import FLOATS
+from workbench.formats.nnef.from_onnx.tensor import Tensor, kind_of
 from workbench.formats.nnef.tract.builder import TractBuilder
 from workbench.formats.nnef.tract.declarations import DATUM_NAMES
 from workbench.formats.nnef.tract.from_onnx.table import TABLE

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.formats.nnef.from_onnx.builder import Tensor
+from workbench.formats.nnef.from_onnx.tensor import Tensor
 from workbench.formats.nnef.tract.builder import TractBuilder
 from workbench.formats.nnef.tract.from_onnx.arithmetic import standard, whole
 from workbench.formats.nnef.tract.from_onnx.table import TABLE
