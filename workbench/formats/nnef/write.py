@@ -130,16 +130,16 @@ class NnefDraft(Draft):
         builder = self._builder
         outputs = self._outputs([value for value in graph.outputs if value not in self._states.values()])
         updates = update_states(builder, self._states)
-        finished = finish(builder, list(outputs.values()), list(updates.values()))
+        finished = finish(builder, [tensor for _, tensor in outputs], list(updates.values()))
         flat = NnefGraph(
             Names().identifier(graph.name or self._source.name.rsplit(".", 1)[0]),
             tuple(tensor.name for _, tensor in builder.inputs if tensor not in builder.states),
-            tuple(tensor.name for tensor in outputs.values()),
+            tuple(tensor.name for _, tensor in outputs),
             tuple(finished.operations),
             {},
             builder.extensions(finished.operations),
         )
-        named = {tensor.name: value for value, tensor in outputs.items()}
+        named = {tensor.name: value for value, tensor in outputs}
         carried = carried_names(flat)
         named.update({carried[builder.values[before].name]: after for before, after in self._states.items()})
         return Emission(flat, finished, self._provenance(finished, named))
@@ -161,20 +161,21 @@ class NnefDraft(Draft):
         progress("writing NNEF", 1.0)
         return document_of(contents, self._source.name_with(".nnef"))
 
-    def _outputs(self, wanted: Sequence[ir.Value]) -> dict[ir.Value, Tensor]:
+    def _outputs(self, wanted: Sequence[ir.Value]) -> list[tuple[ir.Value, Tensor]]:
         """A tensor of its own for each output, in the type that the output has."""
         builder = self._builder
         made = {tensor for operation in builder.emitted for tensor in _results(operation.results)}
         inputs = [tensor for _, tensor in builder.inputs]  # which keep their names
-        outputs: dict[ir.Value, Tensor] = {}
+        outputs: list[tuple[ir.Value, Tensor]] = []
         for value in wanted:
             tensor = builder.as_output(builder.tensor(value), value)
             made.update(_results(builder.emitted[-1].results) if builder.emitted else ())
-            if (tensor not in made and tensor.data is None) or tensor in outputs.values() or tensor in inputs:
+            taken = [*inputs, *(tensor for _, tensor in outputs)]
+            if (tensor not in made and tensor.data is None) or tensor in taken:
                 tensor = builder.op("copy", tensor)
             made.update(_results(builder.emitted[-1].results) if builder.emitted else ())
             tensor.hint = value.name or tensor.hint
-            outputs[value] = tensor
+            outputs.append((value, tensor))
         return outputs
 
     def _provenance(self, finished: Finished, outputs: Mapping[str, ir.Value]) -> Provenance:
