@@ -133,7 +133,7 @@ class OnnxDocument(Document):
             value.const_value.nbytes
             for graph in self.model.graphs()
             for value in graph.initializers.values()
-            if value.const_value is not None
+            if value.const_value is not None and value.const_value.dtype is not ir.DataType.STRING  # has no width
         )
         if size > PROTOBUF_LIMIT:
             raise SaveError(
