@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from workbench import ModelError, load
+from workbench.errors import SaveError
 from workbench.formats.onnx import stream
+from workbench.formats.onnx.document import OnnxDocument
 from workbench.hub.on_disk import OnDisk
 
 Array = NDArray[Any]
@@ -178,3 +180,19 @@ def test_a_tensor_that_says_of_itself_that_it_lies_elsewhere_is_refused(damage: 
     (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
     with pytest.raises(ModelError, match=r"float32"):
         load(tmp_path / "m.onnx")
+
+
+def test_texts_that_cannot_be_written_are_an_error_of_ours(tmp_path: Path) -> None:
+    """onnx-ir neither knows how many bytes they have nor writes them, where they are read late."""
+    proto = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 17]> g (int64[1] i) => (string[1] y) { y = Gather(w, i) }'
+    )
+    proto.graph.initializer.append(onnx.helper.make_tensor("w", onnx.TensorProto.STRING, [2], [b"a", b"bc"]))
+    model = ir.from_proto(proto)
+    texts = model.graph.initializers["w"].const_value
+    assert texts is not None
+    model.graph.initializers["w"].const_value = ir.LazyTensor(
+        lambda: texts, dtype=ir.DataType.STRING, shape=ir.Shape([2]), name="w"
+    )
+    with pytest.raises(SaveError, match="cannot be said in ONNX"):
+        OnnxDocument(model, "late").write(tmp_path / "late.onnx")

@@ -149,7 +149,7 @@ class OnnxDocument(Document):
             value.const_value.nbytes
             for graph in self.model.graphs()
             for value in graph.initializers.values()
-            if value.const_value is not None
+            if value.const_value is not None and value.const_value.dtype is not ir.DataType.STRING  # has no width
         )
         size += sum(start.nbytes for start in self._starts.values())
         if size > PROTOBUF_LIMIT:
