@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import importlib
+import itertools
 import os
 import subprocess
 import sys
@@ -49,21 +51,32 @@ def onnx_message(data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {"nnef": nnef_text, "coreml": coreml_message, "onnx": onnx_message}
 
 
-def _corpus(target: str, folder: Path) -> None:
-    """The sound models to begin with."""
+COLLECT = 50
+"""Inputs after which what they left in circles is freed."""
+
+TIMED = ["workbench.hub.native", "workbench.hub.on_disk"]
+"""What goes differently each time, for it depends on when another thread is done, or has let an array go: that is no
+coverage to be guided by."""
+
+
+def _corpus(target: str, folder: Path) -> list[str]:
+    """The sound models to begin with, written into the folder; their files, in an order that is always the same."""
     from tests.hostile.seeds import seeds
 
     reader, suffix = {"nnef": ("nnef", ".nnef"), "coreml": ("mlmodel", ".mlmodel"), "onnx": ("onnx", ".onnx")}[target]
+    found = []
     for index, bundle in enumerate(seeds(reader)):
         data = next(data for name, data in bundle.files.items() if name.endswith(suffix))
         (folder / str(index)).write_bytes(data)
+        found.append(str(folder / str(index)))
+    return found
 
 
 def _fuzz(target: str, arguments: list[str]) -> None:
     """In a process of its own: atheris does not return."""
     import atheris
 
-    with atheris.instrument_imports(include=["workbench.formats", "workbench.hub"]):
+    with atheris.instrument_imports(include=["workbench.formats", "workbench.hub"], exclude=TIMED):
         for name in ("nnef.expand", "nnef.parser", "coreml.read", "onnx.read"):
             importlib.import_module(f"workbench.formats.{name}")
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), contextlib.suppress(Exception):
@@ -73,29 +86,44 @@ def _fuzz(target: str, arguments: list[str]) -> None:
 
     limits.change(memory_bytes=768 << 20, run_seconds=5, folded_elements=1 << 16, tensor_elements=1 << 24)
 
-    def one(data: bytes) -> None:
-        try:
-            TARGETS[target](data)
-        except WorkbenchError:
-            return
+    tried = itertools.count(1)
 
+    def one(data: bytes) -> None:
+        with contextlib.suppress(WorkbenchError):
+            TARGETS[target](data)
+        if next(tried) % COLLECT == 0:
+            gc.collect()
+
+    if any(argument.startswith("-runs=") for argument in arguments):
+        _on_this_thread()
+    gc.disable()  # when it would run depends on what other threads have made, and what it ends counts as coverage
+    gc.collect()
+    gc.freeze()
     with tempfile.TemporaryDirectory() as name:
         os.chdir(name)
         atheris.Setup([sys.argv[0], *arguments], one)
         atheris.Fuzz()
 
 
+def _on_this_thread() -> None:
+    """Let native work be done where it is asked for: when another thread lets go of what it had is chance."""
+    from workbench.hub import native
+
+    native._bounded = lambda work, what, stop: work()
+
+
 def run(target: str, *limits: str) -> int:
     """Fuzz one target until one of libFuzzer's limits is reached; the exit code of atheris, 0 if it found nothing.
 
-    With a seed, the same inputs are tried every time.
+    With a seed and a number of inputs the same ones are tried every time: a folder of inputs would be read in the file
+    system's order, and again every second.
     """
     KEEP.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
-        _corpus(target, Path(name))
+        sound = ",".join(_corpus(target, Path(name)))
         arguments = [
-            *limits, "-timeout=30", "-rss_limit_mb=4096", "-max_len=20000", "-verbosity=0",
-            "-print_final_stats=1", f"-artifact_prefix={KEEP.absolute()}/{target}-", name,
+            f"-seed_inputs={sound}", "-reload=0", "-timeout=30", "-rss_limit_mb=4096", "-max_len=20000", "-verbosity=0",
+            "-print_final_stats=1", f"-artifact_prefix={KEEP.absolute()}/{target}-", *limits,
         ]  # fmt: skip
         command = [sys.executable, "-m", "tests.hostile.guided", target, "--inside", *arguments]
         return subprocess.run(command, check=False, env={**os.environ, "PYTHONHASHSEED": "0"}).returncode
