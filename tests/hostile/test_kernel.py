@@ -177,9 +177,12 @@ def test_ctrl_c(name: str, tmp_path: Path) -> None:
             found = checked(running)
             if found == done:
                 continue
+            if not found["says"]:  # it came before the step had begun
+                assert (reply.error, found["changed"], found["busy"]) == ("KeyboardInterrupt", [], False)
+                continue
             unharmed(running, "interrupted; nothing was changed", found)
             interrupted += 1
-        assert interrupted >= 2, interrupted
+        assert interrupted, f"none of {len(MOMENTS)} fell into the step of {seconds.text.strip()} s"
         made = {"temporary", "chain.onnx", "again.mlpackage", *(["chain.nnef"] if name == "export" else [])}
         assert {path.name for path in tmp_path.iterdir()} == made
 
