@@ -6,7 +6,7 @@ onnxruntime runs the source as it is; what is written is read back and run here,
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
+from tests.formats.nnef.test_lowerings import Case as Node
 from tests.formats.nnef.tract import Tract
 from tests.runtime import serialized
 from tests.single_node import model_around
@@ -32,14 +33,8 @@ def image(height: int, width: int) -> Array:
 
 
 @dataclass(frozen=True)
-class Case:
-    """A node: its computed inputs, its constant ones (``None`` omits one), attributes."""
-
-    operator: str
-    inputs: tuple[Array, ...]
-    constants: tuple[Array | None, ...] = ()
-    attributes: dict[str, Any] = field(default_factory=dict)
-    outputs: int = 1
+class Case(Node):
+    """A node that can be run, too."""
 
     def model(self) -> tuple[onnx.ModelProto, dict[str, Array]]:
         feeds = {f"x{index}": array for index, array in enumerate(self.inputs)}
