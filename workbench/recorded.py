@@ -213,8 +213,8 @@ def spec_to_json(spec: TensorSpec) -> list[Any]:
 def _spec(data: Sequence[Any]) -> TensorSpec:
     name, dtype, shape = data
     dims = None if shape is None else tuple(dim if isinstance(dim, int | str) else None for dim in shape)
-    if any(isinstance(dim, int) and dim < 0 for dim in dims or ()):
-        raise ValueError(f"{name!r} is of a negative size")
+    if any(isinstance(dim, bool) or (isinstance(dim, int) and dim < 0) for dim in dims or ()):
+        raise ValueError(f"{name!r} is of a negative size, or of one that is no number")
     return TensorSpec(str(name), str(dtype), dims)
 
 

@@ -225,11 +225,12 @@ def test_damaged_recordings_are_refused(name: str, change: Callable[[dict[str, b
         wb.compare(wb.load(path), model)
 
 
-def test_a_recording_of_a_negative_size_is_refused_when_it_is_opened(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [-4, True])
+def test_a_recording_of_no_size_is_refused_when_it_is_opened(size: int, tmp_path: Path) -> None:
     path = changed(
-        record(source(chain(1)), tmp_path / "good"), tmp_path / "bad", manifest(inputs=[["x", "float32", [1, -4]]])
+        record(source(chain(1)), tmp_path / "good"), tmp_path / "bad", manifest(inputs=[["x", "float32", [1, size]]])
     )
-    with pytest.raises(ModelError, match="'x' is of a negative size"):
+    with pytest.raises(ModelError, match="'x' is of a negative size, or of one that is no number"):
         wb.load(path)
 
 
