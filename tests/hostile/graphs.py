@@ -85,14 +85,20 @@ def _computed(node: onnx.NodeProto, given: dict[str, Array]) -> list[Array] | No
         [helper.make_empty_tensor_value_info(name) for name in node.output],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    return computed(model, given)
+
+
+def computed(proto: onnx.ModelProto, feeds: dict[str, Array]) -> list[Array] | None:
+    """What onnxruntime computes of a model as it stands, without optimization; ``None`` where it has no kernel for it,
+    or it is not valid."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        found: list[Array] = session.run(None, given)
-    except Exception:  # classes of onnxruntime's own: the node is not valid here
+        session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        found: list[Array] = session.run(None, feeds)
+    except Exception:  # classes of onnxruntime's own
         return None
     return found
 

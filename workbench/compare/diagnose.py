@@ -29,6 +29,7 @@ from workbench.hub.half import LARGEST
 if TYPE_CHECKING:
     from workbench.compare.recompute import Part, Source
     from workbench.compare.rows import Row
+    from workbench.model import Model
 
 Array = np.ndarray[Any, Any]
 
@@ -130,10 +131,8 @@ class _Case:
         if not self.source.reference.document.computes:
             return None
         part = self.source.reference_part(self.row.tensor)
-        if not part.nodes or any(not isinstance(array, np.ndarray) for array in part.feeds.values()):
-            return None
         try:
-            return Replay(self.source.reference.graph.graph, self.row.tensor, part.feeds, self.source.threads)
+            return self._replay_of(self.source.reference, self.row.tensor, part)
         except ValueError:  # a tensor above is not enough to compute it from
             return None
 
@@ -175,13 +174,16 @@ class _Case:
         if not self.source.target.document.computes:
             return None
         part = self.source.target_part(self.row.target_tensor)
-        if not part.nodes or any(not isinstance(array, np.ndarray) for array in part.feeds.values()):
-            return None
-        graph = self.source.target.graph.graph
         try:
-            return Replay(graph, self.row.target_tensor, part.feeds, self.source.threads)
+            return self._replay_of(self.source.target, self.row.target_tensor, part)
         except (ExecutionError, ValueError):
             return None
+
+    def _replay_of(self, model: Model, tensor: str, part: Part) -> Replay | None:
+        """``None`` where there is nothing to run, or it is fed with something else than arrays."""
+        if not part.nodes or any(not isinstance(array, np.ndarray) for array in part.feeds.values()):
+            return None
+        return Replay(model.graph.graph, tensor, part.feeds, self.source.threads)
 
     def _distance_of_target(self, reference: Array, changed: Array) -> float | None:
         """How far a changed target's tensor is from the reference's; ``None`` where they cannot be compared."""

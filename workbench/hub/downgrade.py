@@ -86,8 +86,8 @@ def _lower(node: ir.Node, names: Names, to: int) -> None:
     """Raise: Refused, with the node in any state."""
     if node.domain:
         return
-    tried = refusal_of(node)
     if not existed(node, to):
+        tried = refusal_of(node)
         first = versions().get(node.op_type, (OPSET,))[0]
         reason = f"; {tried.cause}" if tried is not None else ""
         since = max(first, _REPLACED.get(node.op_type, 0))

@@ -70,9 +70,8 @@ def set_type(value: ir.Value, dtype: str, shape: Iterable[Dim] | None) -> ir.Val
 
 def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
     """The graphs in a node's attributes (the branches of an If, the body of a Loop)."""
-    for (
-        attribute
-    ) in node.attributes.data.values():  # the dictionary inside: its wrapper's values() are ten times slower
+    attributes = node.attributes.data  # the dictionary inside: its wrapper's values() are ten times slower
+    for attribute in attributes.values():
         if attribute.type not in _GRAPHS or attribute.is_ref():  # a function's parameter: the graph is the caller's
             continue
         if attribute.type is ir.AttributeType.GRAPH:
